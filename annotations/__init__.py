@@ -1,0 +1,1 @@
+"""People's judgement about exchanges: queues, items, judgements, verdicts."""

@@ -1,0 +1,156 @@
+"""Queues, the items in them, and what people said: judgements are appended, never edited."""
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.urls import reverse
+from django.utils import timezone
+
+
+class QueueQuerySet(models.QuerySet["Queue"]):
+    def visible_to(self, user: models.Model) -> "QueueQuerySet":
+        """Queues the person may review in."""
+        return self.filter(reviewers=user.pk)
+
+
+class Queue(models.Model):
+    """Exchanges that wait for people's judgement, and how they are judged."""
+
+    class State(models.TextChoices):
+        OPEN = "open", "open"
+        PAUSED = "paused", "paused"
+        CLOSED = "closed", "closed"
+
+    class HeatMap(models.TextChoices):
+        NEVER = "never", "never"
+        REQUEST = "request", "on request"
+        AFTER = "after", "after judging"
+
+    slug = models.SlugField(unique=True)
+    name = models.CharField(max_length=100)
+    filter = models.TextField(blank=True, help_text="Which exchanges: the explorer's filter line.")
+    answers = models.JSONField(
+        default=list, blank=True, help_text="The closed list of right answers. Empty: a correction is free text."
+    )
+    reasons = models.JSONField(default=list, blank=True, help_text="Why an answer is rejected, at most nine.")
+    guidelines = models.TextField(blank=True, help_text="Markdown, beside every item.")
+    guidelines_version = models.PositiveIntegerField(default=1, editable=False)
+    heat_map = models.CharField(max_length=8, choices=HeatMap, default=HeatMap.REQUEST)
+    judgements_per_item = models.PositiveSmallIntegerField(
+        default=1, validators=[MinValueValidator(1), MaxValueValidator(9)]
+    )
+    lease_minutes = models.PositiveSmallIntegerField(default=30, validators=[MinValueValidator(1)])
+    reviewers = models.ManyToManyField(settings.AUTH_USER_MODEL, related_name="queues", blank=True)
+    state = models.CharField(max_length=8, choices=State, default=State.OPEN)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = QueueQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("queue", args=[self.slug])
+
+
+class Item(models.Model):
+    """One exchange in one queue. Keeps what the reviewer reads, so judging needs no ClickHouse."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting", "waiting"
+        SETTLED = "settled", "settled"
+        CONFLICT = "conflict", "needs a second opinion"
+        UNJUDGED = "unjudged", "can't be judged"
+        FLAGGED = "flagged", "personal data"
+
+    class Verdict(models.TextChoices):
+        APPROVED = "approved", "approved"
+        REJECTED = "rejected", "rejected"
+        CORRECTED = "corrected", "corrected"
+
+    queue = models.ForeignKey(Queue, models.CASCADE, related_name="items")
+    exchange_id = models.UUIDField()
+    attempt = models.PositiveSmallIntegerField(default=0)
+    started_at = models.DateTimeField(help_text="When the exchange began: with its id, the key into ClickHouse.")
+    messages = models.JSONField(help_text="What was asked, in the chat form: a list of {role, content, …}.")
+    answer = models.TextField(help_text="What the model answered (first choice).")
+    group = models.CharField(max_length=200, blank=True, help_text="Siblings share it and are never split apart.")
+    probability = models.FloatField(default=1.0, help_text="With which the item was drawn from what matched.")
+    position = models.FloatField(default=0.0, help_text="Smaller is shown sooner.")
+    state = models.CharField(max_length=8, choices=State, default=State.WAITING)
+    verdict = models.CharField(max_length=9, choices=Verdict, blank=True)
+    verdict_answer = models.TextField(blank=True, help_text="The right answer, as the verdict has it.")
+    verdict_rule = models.CharField(max_length=100, blank=True, help_text="The rule that decided.")
+    settled_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["queue", "exchange_id", "attempt"], name="an_exchange_once_a_queue")
+        ]
+        indexes: ClassVar = [models.Index(fields=["queue", "state", "position", "id"])]
+
+    def __str__(self) -> str:
+        return f"Item {self.pk} of {self.queue}"
+
+
+class Assignment(models.Model):
+    """A place for one judgement on an item, reserved for a person until the lease ends."""
+
+    item = models.ForeignKey(Item, models.CASCADE, related_name="assignments")
+    slot = models.PositiveSmallIntegerField(default=0, help_text="0 … judgements_per_item − 1")
+    reviewer = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="assignments")
+    leased_until = models.DateTimeField()
+    key = models.CharField(max_length=43, unique=True, help_text="Made for this showing; travels with the post.")
+    shown_at = models.DateTimeField(default=timezone.now)
+    done_at = models.DateTimeField(null=True)
+    skipped_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["item", "slot"], name="a_slot_has_one_holder"),
+            models.UniqueConstraint(fields=["item", "reviewer"], name="a_reviewer_once_an_item"),
+        ]
+        indexes: ClassVar = [models.Index(fields=["reviewer", "done_at"])]
+
+    def __str__(self) -> str:
+        return f"{self.item} for {self.reviewer}"
+
+
+class Annotation(models.Model):
+    """A judgement. Never edited: an undo or a change of mind is a newer row of the same reviewer."""
+
+    class Decision(models.TextChoices):
+        APPROVE = "approve", "approved"
+        REJECT = "reject", "rejected"
+        CORRECT = "correct", "corrected"
+        CANT_JUDGE = "cant_judge", "can't judge"
+        FLAG = "flag", "personal data"
+        UNDO = "undo", "taken back"
+
+    class Source(models.TextChoices):
+        PERSON = "person", "a person"
+        REFERENCE = "reference", "the reference reviewer"
+
+    item = models.ForeignKey(Item, models.CASCADE, related_name="annotations")
+    reviewer = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="annotations")
+    decision = models.CharField(max_length=10, choices=Decision)
+    answer = models.TextField(blank=True, help_text="The right answer, of a correction.")
+    reason = models.CharField(max_length=200, blank=True)
+    note = models.TextField(blank=True)
+    source = models.CharField(max_length=9, choices=Source, default=Source.PERSON)
+    key = models.CharField(max_length=64, unique=True, help_text="The showing's key: a double send counts once.")
+    seconds = models.FloatField(null=True, help_text="Time on the item while visible and in use.")
+    heat_map_seen = models.BooleanField(default=False, help_text="Before judging.")
+    guidelines_version = models.PositiveIntegerField(default=1)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering: ClassVar = ["id"]
+        indexes: ClassVar = [models.Index(fields=["reviewer", "-created_at"])]
+
+    def __str__(self) -> str:
+        return f"{self.decision} by {self.reviewer} on {self.item}"

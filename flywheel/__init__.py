@@ -1,0 +1,1 @@
+"""The project, and the turn of the wheel: datasets, training, evaluation, rollout."""

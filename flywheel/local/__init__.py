@@ -1,0 +1,1 @@
+"""The embedded engines and the demonstration: what runs Flywheel on one machine without a GPU."""

@@ -1,0 +1,94 @@
+"""How a vLLM engine is started on a machine without a GPU: its command line and its environment.
+
+Knows vLLM's flags, its filesystem resolver for adapters and what runs fast on two cores. Does not
+start anything (processes.py does) and does not know what the adapters are or which is live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+BASE_MODEL = "smollm2-135m"
+"""The base model's folder under `models` and its name over the API."""
+
+MAX_LORA_RANK = 16
+MAX_LOADED_ADAPTERS = 4
+"""Enough for a live version, a canary and a shadow to run together."""
+MAX_MODEL_LEN = 1024
+MAX_TOP_LOGPROBS = 20
+
+
+@dataclass(frozen=True)
+class CpuEngine:
+    """One vLLM on the CPU.
+
+    python: the engine environment's interpreter. models: the folder that holds `base_model`.
+    adapters: the folder whose subfolders are adapters, each served under its folder's name from its
+    first use on, also after a restart. Its adapter_config.json must say `base_model` as
+    base_model_name_or_path: the resolver compares the two.
+    """
+
+    python: Path
+    models: Path
+    adapters: Path
+    port: int
+    base_model: str = BASE_MODEL
+    host: str = "127.0.0.1"
+    kv_cache_gib: int = 2
+    max_concurrent: int = 32
+
+    @property
+    def address(self) -> str:
+        """Base URL without a path."""
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def health_url(self) -> str:
+        """Answers 200 once the model is loaded."""
+        return f"{self.address}/health"
+
+    @property
+    def folder(self) -> Path:
+        """The working directory: the model is named relative to it, so that what a trainer writes into
+        an adapter about its base does not depend on where this machine keeps its files."""
+        return self.models
+
+    def command(self) -> list[str]:
+        """The argument list to run in `folder`."""
+        return [
+            str(self.python),
+            "-m",
+            # The package's `vllm` command looks for a distribution of another name and fails.
+            "vllm.entrypoints.openai.api_server",
+            *("--model", self.base_model),
+            *("--served-model-name", self.base_model),
+            *("--host", self.host),
+            *("--port", str(self.port)),
+            "--enforce-eager",  # starts in a third of the time; compiled mode gave wrong text
+            *("--max-model-len", str(MAX_MODEL_LEN)),
+            *("--max-num-seqs", str(self.max_concurrent)),
+            *("--max-logprobs", str(MAX_TOP_LOGPROBS)),
+            # Without it the model's own sampling defaults apply, and no request shows them.
+            *("--generation-config", "vllm"),
+            "--enable-lora",
+            *("--max-lora-rank", str(MAX_LORA_RANK)),
+            *("--max-loras", str(MAX_LOADED_ADAPTERS)),
+            "--disable-uvicorn-access-log",
+        ]
+
+    def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
+        """`inherited` with what vLLM needs; nothing of the web environment's Python leaks in."""
+        env = {name: value for name, value in inherited.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
+        env.update(
+            VLLM_CPU_KVCACHE_SPACE=str(self.kv_cache_gib),
+            VLLM_CPU_OMP_THREADS_BIND="nobind",
+            VLLM_PLUGINS="lora_filesystem_resolver",
+            VLLM_LORA_RESOLVER_CACHE_DIR=str(self.adapters),
+            VLLM_ALLOW_RUNTIME_LORA_UPDATING="True",
+            VLLM_NO_USAGE_STATS="1",
+            DO_NOT_TRACK="1",
+            HF_HUB_OFFLINE="1",
+        )
+        return env

@@ -1,0 +1,21 @@
+"""Every page's address; each room keeps its own list."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+from flywheel import views
+
+urlpatterns = [
+    path("", views.overview, name="overview"),
+    path("sign-in/", views.sign_in, name="sign-in"),
+    path("sign-in/<str:token>/", views.sign_in_link, name="sign-in-link"),
+    path("sign-out/", views.sign_out, name="sign-out"),
+    path("words/", views.words, name="words"),
+    path("settings/", views.settings, name="settings"),
+    path("search/", views.search, name="search"),
+    path("healthz", views.healthz, name="healthz"),
+    path("", include("inference.urls")),
+    path("", include("annotations.urls")),
+    path("", include("flywheel.wheel_urls")),
+    path("admin/", admin.site.urls),
+]

@@ -1,0 +1,1 @@
+"""Requests in, rows out: the proxy, the spool, the drain and the trace store."""

@@ -1,0 +1,56 @@
+"""Who may see and do what: the one place where roles are decided.
+
+Three roles, by what a person came for (docs/operate.md): a *reviewer* is anyone who can sign in and sees only
+queues that list them; an *engineer* (group ``engineers``) sees every page and builds, trains and evaluates;
+an *operator* (staff) also changes what takes traffic, people and keys. Each includes the one before.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponseBase
+
+ENGINEERS = "engineers"
+P = ParamSpec("P")
+View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
+
+
+def is_operator(user: AbstractBaseUser | AnonymousUser) -> bool:
+    """Staff: may change what takes traffic."""
+    return isinstance(user, User) and user.is_active and user.is_staff
+
+
+def is_engineer(user: AbstractBaseUser | AnonymousUser) -> bool:
+    """May see every exchange, and build, train and evaluate."""
+    if not isinstance(user, User) or not user.is_active:
+        return False
+    return user.is_staff or user.groups.filter(name=ENGINEERS).exists()
+
+
+def _only(test: Callable[[AbstractBaseUser | AnonymousUser], bool]) -> Callable[[View[P]], View[P]]:
+    def decorate(view: View[P]) -> View[P]:
+        @wraps(view)
+        def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+            if not request.user.is_authenticated:
+                return redirect_to_login(request.get_full_path())
+            if not test(request.user):
+                raise PermissionDenied
+            return view(request, *args, **kwargs)
+
+        return guarded
+
+    return decorate
+
+
+def engineer_required(view: View[P]) -> View[P]:
+    """Send strangers to sign in; answer reviewers 403."""
+    return _only(is_engineer)(view)
+
+
+def operator_required(view: View[P]) -> View[P]:
+    """Send strangers to sign in; answer reviewers and engineers 403."""
+    return _only(is_operator)(view)

@@ -1,0 +1,165 @@
+"""What people decided about serving: keys, upstreams, model versions, routes.
+
+The proxies never read these tables: inference.snapshots turns them into one immutable snapshot.
+"""
+
+import hashlib
+import secrets
+from typing import ClassVar
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.db import models
+from django.utils import timezone
+
+sha256_hex = RegexValidator(r"^[0-9a-f]{64}$", "A SHA-256 has 64 hexadecimal digits.")
+
+
+def hash_key(secret: str) -> str:
+    """SHA-256 of an API key. The key has 256 random bits, so a slow hash would add nothing."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class ApiKey(models.Model):
+    """A client's key. Only its hash is kept; ``prefix`` is what people recognise it by."""
+
+    name = models.CharField(max_length=100, unique=True)
+    prefix = models.CharField(max_length=12, editable=False)
+    hash = models.CharField(max_length=64, unique=True, editable=False)
+    routes = models.ManyToManyField("Route", blank=True, help_text="None chosen: every route.")
+    may_call_versions = models.BooleanField(
+        default=False, help_text="May ask for model=version:NAME, past the routes. For evaluations."
+    )
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = "API key"
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+    def issue(self) -> str:
+        """Set a new secret and return it; it can't be read again. Call before save()."""
+        secret = "fw-" + secrets.token_urlsafe(32)
+        self.prefix, self.hash = secret[:8], hash_key(secret)
+        return secret
+
+
+class Upstream(models.Model):
+    """An engine: one base address that speaks the OpenAI protocol."""
+
+    name = models.SlugField(unique=True)
+    base_url = models.URLField(help_text="Without /v1, for example http://127.0.0.1:8001")
+    secret_env = models.CharField(
+        max_length=100, blank=True, help_text="Name of the proxy's environment variable with the engine's key."
+    )
+    logprobs_mode = models.CharField(
+        max_length=24, default="raw_logprobs", help_text="What the engine was started with (--logprobs-mode)."
+    )
+    enabled = models.BooleanField(default=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ModelVersion(models.Model):
+    """Weights that an engine can serve: a base model, or an adapter over one."""
+
+    class Kind(models.TextChoices):
+        BASE = "base", "base model"
+        ADAPTER = "adapter", "adapter"
+
+    name = models.CharField(max_length=120, unique=True, help_text="The name the engine serves it under.")
+    kind = models.CharField(max_length=8, choices=Kind)
+    base = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="adapters")
+    weights = models.CharField("SHA-256 of the weights", max_length=64, validators=[sha256_hex])
+    tokenizer = models.CharField("SHA-256 of the tokenizer", max_length=64, blank=True)
+    path = models.CharField(max_length=400, blank=True, help_text="Folder with the weights, if they are ours.")
+    upstreams = models.ManyToManyField(Upstream, related_name="model_versions")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering: ClassVar = ["-created_at"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def short(self) -> str:
+        """Eight characters of the hash: how people tell versions apart."""
+        return self.weights[:8]
+
+
+class Route(models.Model):
+    """A public model name that apps call; its targets decide which version answers."""
+
+    class Capture(models.TextChoices):
+        ALL = "all", "every exchange with tokens"
+        OFF = "off", "exchanges without tokens"
+
+    class Durability(models.TextChoices):
+        STRICT = "strict", "on disk before the answer ends"
+        RELAXED = "relaxed", "no wait"
+
+    class DiskFull(models.TextChoices):
+        REFUSE = "refuse", "refuse traffic"
+        SERVE = "serve", "serve without capture, and count it"
+
+    name = models.SlugField(unique=True)
+    description = models.CharField(max_length=200, blank=True)
+    capture = models.CharField(max_length=4, choices=Capture, default=Capture.ALL)
+    top_k = models.PositiveSmallIntegerField(
+        default=5, validators=[MinValueValidator(0), MaxValueValidator(20)]
+    )
+    durability = models.CharField(max_length=8, choices=Durability, default=Durability.STRICT)
+    disk_full = models.CharField(max_length=8, choices=DiskFull, default=DiskFull.REFUSE)
+    revision = models.PositiveIntegerField(default=0, editable=False, help_text="Grows with every change of targets.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class RouteTarget(models.Model):
+    """A share of a route's traffic for one model version. Shares of a route are relative weights."""
+
+    route = models.ForeignKey(Route, models.CASCADE, related_name="targets")
+    model_version = models.ForeignKey(ModelVersion, models.PROTECT, related_name="targets")
+    weight = models.PositiveIntegerField(default=100)
+
+    class Meta:
+        ordering: ClassVar = ["id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["route", "model_version"], name="one_target_a_version")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.route} → {self.model_version} ({self.weight})"
+
+
+class RoutingVersion(models.Model):
+    """The number of the newest routing snapshot; one row. Proxies wait for it to grow."""
+
+    number = models.PositiveBigIntegerField(default=1)
+    changed_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return str(self.number)
+
+
+class Proxy(models.Model):
+    """A proxy as last heard from: which snapshot it follows. Rows are only news, never configuration."""
+
+    name = models.CharField(max_length=100, unique=True)
+    version = models.PositiveBigIntegerField(default=0)
+    applied_at = models.DateTimeField(null=True)
+    seen_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        verbose_name_plural = "proxies"
+
+    def __str__(self) -> str:
+        return self.name
