@@ -32,7 +32,9 @@ class Queue(models.Model):
     name = models.CharField(max_length=100)
     filter = models.TextField(blank=True, help_text="Which exchanges: the explorer's filter line.")
     answers = models.JSONField(
-        default=list, blank=True, help_text="The closed list of right answers. Empty: a correction is free text."
+        default=list,
+        blank=True,
+        help_text="The closed list of right answers. Empty: a correction is free text.",
     )
     reasons = models.JSONField(default=list, blank=True, help_text="Why an answer is rejected, at most nine.")
     guidelines = models.TextField(blank=True, help_text="Markdown, beside every item.")
@@ -74,10 +76,14 @@ class Item(models.Model):
     queue = models.ForeignKey(Queue, models.CASCADE, related_name="items")
     exchange_id = models.UUIDField()
     attempt = models.PositiveSmallIntegerField(default=0)
-    started_at = models.DateTimeField(help_text="When the exchange began: with its id, the key into ClickHouse.")
+    started_at = models.DateTimeField(
+        help_text="When the exchange began: with its id, the key into ClickHouse."
+    )
     messages = models.JSONField(help_text="What was asked, in the chat form: a list of {role, content, …}.")
     answer = models.TextField(help_text="What the model answered (first choice).")
-    group = models.CharField(max_length=200, blank=True, help_text="Siblings share it and are never split apart.")
+    group = models.CharField(
+        max_length=200, blank=True, help_text="Siblings share it and are never split apart."
+    )
     probability = models.FloatField(default=1.0, help_text="With which the item was drawn from what matched.")
     position = models.FloatField(default=0.0, help_text="Smaller is shown sooner.")
     state = models.CharField(max_length=8, choices=State, default=State.WAITING)
@@ -89,7 +95,9 @@ class Item(models.Model):
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["queue", "exchange_id", "attempt"], name="an_exchange_once_a_queue")
+            models.UniqueConstraint(
+                fields=["queue", "exchange_id", "attempt"], name="an_exchange_once_a_queue"
+            )
         ]
         indexes: ClassVar = [models.Index(fields=["queue", "state", "position", "id"])]
 
@@ -104,7 +112,9 @@ class Assignment(models.Model):
     slot = models.PositiveSmallIntegerField(default=0, help_text="0 … judgements_per_item − 1")
     reviewer = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="assignments")
     leased_until = models.DateTimeField()
-    key = models.CharField(max_length=43, unique=True, help_text="Made for this showing; travels with the post.")
+    key = models.CharField(
+        max_length=43, unique=True, help_text="Made for this showing; travels with the post."
+    )
     shown_at = models.DateTimeField(default=timezone.now)
     done_at = models.DateTimeField(null=True)
     skipped_at = models.DateTimeField(null=True)
@@ -142,7 +152,9 @@ class Annotation(models.Model):
     reason = models.CharField(max_length=200, blank=True)
     note = models.TextField(blank=True)
     source = models.CharField(max_length=9, choices=Source, default=Source.PERSON)
-    key = models.CharField(max_length=64, unique=True, help_text="The showing's key: a double send counts once.")
+    key = models.CharField(
+        max_length=64, unique=True, help_text="The showing's key: a double send counts once."
+    )
     seconds = models.FloatField(null=True, help_text="Time on the item while visible and in use.")
     heat_map_seen = models.BooleanField(default=False, help_text="Before judging.")
     guidelines_version = models.PositiveIntegerField(default=1)

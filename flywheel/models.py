@@ -14,7 +14,7 @@ User = settings.AUTH_USER_MODEL
 
 
 class Job(models.Model):
-    """Long work: a row claimed by compare-and-set, with a lease and a heartbeat. A Celery task only hints at it."""
+    """Long work: a row claimed by compare-and-set, with lease and heartbeat. A Celery task only hints at it."""
 
     class State(models.TextChoices):
         PENDING = "pending", "waiting"
@@ -74,7 +74,9 @@ class DatasetVersion(models.Model):
     dataset = models.ForeignKey(Dataset, models.PROTECT, related_name="versions")
     number = models.PositiveIntegerField()
     job = models.OneToOneField(Job, models.PROTECT, related_name="dataset_version")
-    recipe = models.JSONField(default=dict, help_text="exam_rows, train_rows (or null), seed, system_prompt …")
+    recipe = models.JSONField(
+        default=dict, help_text="exam_rows, train_rows (or null), seed, system_prompt …"
+    )
     hash = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the manifest.")
     train_rows = models.PositiveIntegerField(default=0)
     exam_rows = models.PositiveIntegerField(default=0)
@@ -107,7 +109,9 @@ class DatasetRow(models.Model):
     hash = models.CharField(max_length=64, validators=[sha256_hex], help_text="SHA-256 of the row's line.")
 
     class Meta:
-        constraints: ClassVar = [models.UniqueConstraint(fields=["version", "item"], name="an_item_once_a_version")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["version", "item"], name="an_item_once_a_version")
+        ]
 
     def __str__(self) -> str:
         return f"{self.version} {self.split} {self.item_id}"
@@ -119,7 +123,9 @@ class TrainingRun(models.Model):
     dataset_version = models.ForeignKey(DatasetVersion, models.PROTECT, related_name="training_runs")
     base = models.ForeignKey(ModelVersion, models.PROTECT, related_name="training_runs")
     job = models.OneToOneField(Job, models.PROTECT, related_name="training_run")
-    config = models.JSONField(default=dict, help_text="rank, alpha, learning_rate, batch_size, epochs, seed …")
+    config = models.JSONField(
+        default=dict, help_text="rank, alpha, learning_rate, batch_size, epochs, seed …"
+    )
     folder = models.CharField(max_length=400, blank=True, help_text="Checkpoints, metrics.jsonl, log.txt")
     adapter = models.OneToOneField(
         ModelVersion, models.PROTECT, null=True, blank=True, related_name="training_run"
@@ -172,14 +178,16 @@ class EvaluationCase(models.Model):
     candidate_exchange = models.UUIDField(null=True)
 
     class Meta:
-        constraints: ClassVar = [models.UniqueConstraint(fields=["evaluation", "row"], name="a_row_once_an_exam")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["evaluation", "row"], name="a_row_once_an_exam")
+        ]
 
     def __str__(self) -> str:
         return f"{self.evaluation}: {self.question}"
 
 
 class Rollout(models.Model):
-    """A change of what answers a route. Appended, never edited; the newest of a route that took effect is live."""
+    """A change of what answers a route. Appended, never edited; the newest in force is live."""
 
     class Action(models.TextChoices):
         FORWARD = "forward", "roll out"
@@ -192,10 +200,14 @@ class Rollout(models.Model):
     before = models.JSONField(help_text="Targets it replaced: [{model_version, weight}, …]")
     after = models.JSONField(help_text="Targets it set.")
     evaluation = models.ForeignKey(Evaluation, models.PROTECT, null=True, blank=True, related_name="rollouts")
-    decision = models.CharField(max_length=20, blank=True, help_text="What the gate said: ship, block, more_data")
+    decision = models.CharField(
+        max_length=20, blank=True, help_text="What the gate said: ship, block, more_data"
+    )
     reason = models.TextField(blank=True, help_text="Why, when it goes against the gate; or why back.")
     job = models.OneToOneField(Job, models.PROTECT, null=True, related_name="rollout")
-    route_revision = models.PositiveIntegerField(null=True, help_text="The revision it made; null until in force.")
+    route_revision = models.PositiveIntegerField(
+        null=True, help_text="The revision it made; null until in force."
+    )
     created_by = models.ForeignKey(User, models.PROTECT, null=True, related_name="+")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -210,7 +222,7 @@ class Rollout(models.Model):
 
 
 class SignInLink(models.Model):
-    """A link that signs one person in once, from this machine, for a quarter of an hour. Only its hash is kept."""
+    """Signs one person in, once, from this machine, for a quarter of an hour. Only its hash is kept."""
 
     user = models.ForeignKey(User, models.CASCADE)
     hash = models.CharField(max_length=64, unique=True)

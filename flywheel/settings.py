@@ -88,9 +88,11 @@ LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = "overview"
 LOGOUT_REDIRECT_URL = "sign-in"
 
-DATABASES = {"default": dj_database_url.parse(
-    os.environ.get("FLYWHEEL_DATABASE_URL", f"sqlite:///{HOME / 'flywheel.sqlite3'}"), conn_max_age=60
-)}
+DATABASES = {
+    "default": dj_database_url.parse(
+        os.environ.get("FLYWHEEL_DATABASE_URL", f"sqlite:///{HOME / 'flywheel.sqlite3'}"), conn_max_age=60
+    )
+}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # One writer at a time, readers never wait: what SQLite does well, asked for explicitly.
     DATABASES["default"]["OPTIONS"] = {

@@ -26,7 +26,9 @@ class ApiKey(models.Model):
     name = models.CharField(max_length=100, unique=True)
     prefix = models.CharField(max_length=12, editable=False)
     hash = models.CharField(max_length=64, unique=True, editable=False)
-    routes = models.ManyToManyField("Route", blank=True, help_text="None chosen: every route.")
+    routes: models.ManyToManyField["Route", models.Model] = models.ManyToManyField(
+        "Route", blank=True, help_text="None chosen: every route."
+    )
     may_call_versions = models.BooleanField(
         default=False, help_text="May ask for model=version:NAME, past the routes. For evaluations."
     )
@@ -54,7 +56,9 @@ class Upstream(models.Model):
     name = models.SlugField(unique=True)
     base_url = models.URLField(help_text="Without /v1, for example http://127.0.0.1:8001")
     secret_env = models.CharField(
-        max_length=100, blank=True, help_text="Name of the proxy's environment variable with the engine's key."
+        max_length=100,
+        blank=True,
+        help_text="Name of the proxy's environment variable with the engine's key.",
     )
     logprobs_mode = models.CharField(
         max_length=24, default="raw_logprobs", help_text="What the engine was started with (--logprobs-mode)."
@@ -77,7 +81,9 @@ class ModelVersion(models.Model):
     base = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="adapters")
     weights = models.CharField("SHA-256 of the weights", max_length=64, validators=[sha256_hex])
     tokenizer = models.CharField("SHA-256 of the tokenizer", max_length=64, blank=True)
-    path = models.CharField(max_length=400, blank=True, help_text="Folder with the weights, if they are ours.")
+    path = models.CharField(
+        max_length=400, blank=True, help_text="Folder with the weights, if they are ours."
+    )
     upstreams = models.ManyToManyField(Upstream, related_name="model_versions")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -116,7 +122,9 @@ class Route(models.Model):
     )
     durability = models.CharField(max_length=8, choices=Durability, default=Durability.STRICT)
     disk_full = models.CharField(max_length=8, choices=DiskFull, default=DiskFull.REFUSE)
-    revision = models.PositiveIntegerField(default=0, editable=False, help_text="Grows with every change of targets.")
+    revision = models.PositiveIntegerField(
+        default=0, editable=False, help_text="Grows with every change of targets."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     def __str__(self) -> str:
