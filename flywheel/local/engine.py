@@ -6,6 +6,7 @@ start anything (processes.py does) and does not know what the adapters are or wh
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ class CpuEngine:
         env = {name: value for name, value in inherited.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
         env.update(
             VLLM_CPU_KVCACHE_SPACE=str(self.kv_cache_gib),
-            VLLM_CPU_OMP_THREADS_BIND="nobind",
+            VLLM_CPU_OMP_THREADS_BIND=_cores(),
             VLLM_PLUGINS="lora_filesystem_resolver",
             VLLM_LORA_RESOLVER_CACHE_DIR=str(self.adapters),
             VLLM_ALLOW_RUNTIME_LORA_UPDATING="True",
@@ -92,3 +93,9 @@ class CpuEngine:
             HF_HUB_OFFLINE="1",
         )
         return env
+
+
+def _cores() -> str:
+    """Every core this process may use, in vLLM's list form. Its own choice ("auto") leaves one core idle:
+    on two cores 22 answers/s against 18, and 5.6 against 4.0 through an adapter."""
+    return ",".join(str(core) for core in sorted(os.sched_getaffinity(0)))
