@@ -26,7 +26,7 @@ class ApiKey(models.Model):
     name = models.CharField(max_length=100, unique=True)
     prefix = models.CharField(max_length=12, editable=False)
     hash = models.CharField(max_length=64, unique=True, editable=False)
-    routes: models.ManyToManyField["Route", models.Model] = models.ManyToManyField(
+    routes: "models.ManyToManyField[Route, models.Model]" = models.ManyToManyField(
         "Route", blank=True, help_text="None chosen: every route."
     )
     may_call_versions = models.BooleanField(
