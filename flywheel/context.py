@@ -1,9 +1,84 @@
-"""What every page's frame shows."""
+"""What every page's frame shows: the bar by role, what waits, whether exchanges are being stored, the theme.
 
+A few indexed counts a page. Leaves who may see what to inference.access.
+"""
+
+from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.auth.models import AnonymousUser, User
 from django.http import HttpRequest
+from django.urls import reverse
+
+from annotations.models import Item, Queue
+from inference.access import is_engineer, is_operator
+
+THEMES = ("light", "dark")
+
+
+@dataclass(frozen=True, slots=True)
+class NavItem:
+    """One word of the bar. ``waiting`` shows unless zero; ``waits`` says what it counts."""
+
+    label: str
+    url: str
+    current: bool = False
+    waiting: int = 0
+    waits: str = ""
+
+
+# Label, address name, and the address prefixes at which it is the current one: the order of the wheel.
+STAGES = (
+    ("Overview", "overview", ("/",)),
+    ("Exchanges", "exchanges", ("/exchanges/", "/sessions/")),
+    ("Review", "review-home", ("/review/", "/queues/")),
+    ("Datasets", "datasets", ("/datasets/",)),
+    ("Training", "training", ("/training/",)),
+    ("Evaluations", "evaluations", ("/evaluations/",)),
+    ("Rollouts", "rollouts", ("/rollouts/", "/routes/")),
+    ("Engine room", "engine-room", ("/engine/",)),
+)
+
+
+def waiting_items(user: User) -> int:
+    """Items that wait for a judgement: in the person's open queues; for an engineer, in every open one."""
+    queues = Queue.objects.filter(state=Queue.State.OPEN)
+    if not is_engineer(user):
+        queues = queues.visible_to(user)
+    return Item.objects.filter(queue__in=queues, state=Item.State.WAITING).count()
+
+
+def _is_current(path: str, prefixes: tuple[str, ...]) -> bool:
+    return path in prefixes if prefixes == ("/",) else path.startswith(prefixes)
+
+
+def navigation(user: User, path: str) -> list[NavItem]:
+    """The bar's items for a person, in the order of the wheel."""
+    engineer = is_engineer(user)
+    items = []
+    for label, name, prefixes in STAGES:
+        if not engineer and name != "review-home":
+            continue
+        waiting = waiting_items(user) if name == "review-home" else 0
+        items.append(
+            NavItem(label, reverse(name), _is_current(path, prefixes), waiting, "waiting for review")
+        )
+    return items
 
 
 def page(request: HttpRequest) -> dict[str, Any]:
-    return {}
+    """Context of every template. ``theme`` is "" when the reader's system decides."""
+    theme = request.COOKIES.get("theme", "")
+    found: dict[str, Any] = {"theme": theme if theme in THEMES else ""}
+    user: User | AnonymousUser | None = getattr(request, "user", None)
+    if not isinstance(user, User) or request.headers.get("HX-Request") == "true":
+        return found
+    nav = navigation(user, request.path)
+    current = next((item.label for item in nav if item.current), "Menu")
+    engineer = is_engineer(user)
+    return found | {
+        "nav": nav,
+        "nav_title": current,
+        "is_engineer": engineer,
+        "is_operator": is_operator(user),
+    }
