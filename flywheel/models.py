@@ -14,7 +14,7 @@ User = settings.AUTH_USER_MODEL
 
 
 class Job(models.Model):
-    """Long work: a row claimed by compare-and-set, with lease and heartbeat. A Celery task only hints at it."""
+    """Long work: a row claimed by compare-and-set, with lease and heartbeat. A Celery task only hints."""
 
     class State(models.TextChoices):
         PENDING = "pending", "waiting"
@@ -126,9 +126,11 @@ class TrainingRun(models.Model):
     config = models.JSONField(
         default=dict, help_text="rank, alpha, learning_rate, batch_size, epochs, seed …"
     )
-    folder = models.CharField(max_length=400, blank=True, help_text="Checkpoints, metrics.jsonl, log.txt")
-    adapter = models.OneToOneField(
-        ModelVersion, models.PROTECT, null=True, blank=True, related_name="training_run"
+    folder = models.CharField(max_length=400, blank=True, help_text="Checkpoints, metrics.jsonl, log.txt …")
+    results = models.JSONField(default=dict, help_text="steps, tokens, seconds, tokens_per_second, loss …")
+    # Not one to one: the same rows, settings and seed can give the very same weights twice.
+    adapter = models.ForeignKey(
+        ModelVersion, models.PROTECT, null=True, blank=True, related_name="training_runs"
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -197,17 +199,21 @@ class Rollout(models.Model):
     action = models.CharField(max_length=8, choices=Action)
     candidate = models.ForeignKey(ModelVersion, models.PROTECT, related_name="rollouts")
     share = models.PositiveSmallIntegerField(help_text="Percent of the route that the candidate answers.")
-    before = models.JSONField(help_text="Targets it replaced: [{model_version, weight}, …]")
+    before = models.JSONField(help_text="Targets it replaced: [{model_version, name, weights, weight}, …]")
     after = models.JSONField(help_text="Targets it set.")
     evaluation = models.ForeignKey(Evaluation, models.PROTECT, null=True, blank=True, related_name="rollouts")
     decision = models.CharField(
         max_length=20, blank=True, help_text="What the gate said: ship, block, more_data"
     )
     reason = models.TextField(blank=True, help_text="Why, when it goes against the gate; or why back.")
-    job = models.OneToOneField(Job, models.PROTECT, null=True, related_name="rollout")
+    job = models.OneToOneField(Job, models.PROTECT, related_name="rollout")
     route_revision = models.PositiveIntegerField(
         null=True, help_text="The revision it made; null until in force."
     )
+    routing_version = models.PositiveBigIntegerField(
+        null=True, help_text="The first routing snapshot that has it: a proxy at or past it follows."
+    )
+    in_force_at = models.DateTimeField(null=True)
     created_by = models.ForeignKey(User, models.PROTECT, null=True, related_name="+")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 

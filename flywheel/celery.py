@@ -1,0 +1,20 @@
+"""The Celery application: where hints to work are sent, and what beat sends by the clock.
+
+`celery -A flywheel worker` and `… beat` find it here. The package itself does not import it: parts run
+in environments without Celery. What the tasks do is in the nouns' modules; flywheel.jobs holds the truth.
+"""
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "flywheel.settings")
+
+app = Celery("flywheel", include=["flywheel.tasks"])
+app.config_from_object("django.conf:settings", namespace="CELERY")
+# A page that starts a job must not hang on a broker that is down: the row is saved, and beat sends it again.
+app.conf.broker_transport_options = {"socket_connect_timeout": 2, "socket_timeout": 10}
+app.conf.beat_schedule = {
+    # The first is a page's hint that got lost, the second a worker that died: both wait at most this long.
+    "resend-due-jobs": {"task": "flywheel.resend_due", "schedule": 10.0, "options": {"expires": 10}},
+}
