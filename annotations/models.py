@@ -1,18 +1,26 @@
-"""Queues, the items in them, and what people said: judgements are appended, never edited."""
+"""Queues, the items in them, and what people said: judgements are appended, never edited.
+
+Knows what is stored and what one row can say about itself. Reserving is in annotations.leases, judging in
+annotations.judging, what judgements add up to in annotations.verdicts.
+"""
 
 from typing import ClassVar
 
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser, User
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.urls import reverse
 from django.utils import timezone
 
+MOST_REASONS = 9
+"""As many as there are number keys."""
+
 
 class QueueQuerySet(models.QuerySet["Queue"]):
-    def visible_to(self, user: models.Model) -> "QueueQuerySet":
-        """Queues the person may review in."""
-        return self.filter(reviewers=user.pk)
+    def for_reviewer(self, user: User | AnonymousUser) -> "QueueQuerySet":
+        """Queues the person may review in: only those that list them, whatever else they may do."""
+        return self.filter(reviewers=user.pk) if user.is_active else self.none()
 
 
 class Queue(models.Model):
@@ -25,16 +33,21 @@ class Queue(models.Model):
 
     class HeatMap(models.TextChoices):
         NEVER = "never", "never"
-        REQUEST = "request", "on request"
+        REQUEST = "request", "when the reviewer asks"
         AFTER = "after", "after judging"
+
+    class Order(models.TextChoices):
+        RANDOM = "random", "at random"
+        UNCERTAIN = "uncertain", "least sure first"
+        NEWEST = "newest", "newest first"
 
     slug = models.SlugField(unique=True)
     name = models.CharField(max_length=100)
     filter = models.TextField(blank=True, help_text="Which exchanges: the explorer's filter line.")
+    order = models.CharField(max_length=9, choices=Order, default=Order.RANDOM)
+    question = models.CharField(max_length=200, default="Is this the right answer?")
     answers = models.JSONField(
-        default=list,
-        blank=True,
-        help_text="The closed list of right answers. Empty: a correction is free text.",
+        default=list, blank=True, help_text="The closed list of right answers. Empty: a correction is free text."
     )
     reasons = models.JSONField(default=list, blank=True, help_text="Why an answer is rejected, at most nine.")
     guidelines = models.TextField(blank=True, help_text="Markdown, beside every item.")
@@ -46,6 +59,8 @@ class Queue(models.Model):
     lease_minutes = models.PositiveSmallIntegerField(default=30, validators=[MinValueValidator(1)])
     reviewers = models.ManyToManyField(settings.AUTH_USER_MODEL, related_name="queues", blank=True)
     state = models.CharField(max_length=8, choices=State, default=State.OPEN)
+    state_changed_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
+    state_changed_at = models.DateTimeField(null=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -56,6 +71,44 @@ class Queue(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("queue", args=[self.slug])
+
+    def change_state(self, old: str, new: str, user: User) -> bool:
+        """Whether this call changed it: False when someone was faster, and then nothing is done."""
+        changed = Queue.objects.filter(pk=self.pk, state=old).update(
+            state=new, state_changed_by=user, state_changed_at=timezone.now()
+        )
+        return changed == 1
+
+    def rewrite_guidelines(self, text: str, user: User) -> None:
+        """Set new guidelines under the next number; the text that judgements so far followed is kept."""
+        if text == self.guidelines:
+            return
+        OldGuidelines.objects.create(
+            queue=self, version=self.guidelines_version, text=self.guidelines, replaced_by=user
+        )
+        self.guidelines = text
+        self.guidelines_version += 1
+        self.save(update_fields=["guidelines", "guidelines_version"])
+
+
+class OldGuidelines(models.Model):
+    """Guidelines that were replaced: what the judgements of that version followed."""
+
+    queue = models.ForeignKey(Queue, models.CASCADE, related_name="old_guidelines")
+    version = models.PositiveIntegerField()
+    text = models.TextField(blank=True)
+    replaced_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
+    replaced_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name_plural = "old guidelines"
+        ordering: ClassVar = ["-version"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["queue", "version"], name="a_guidelines_version_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.queue}, guidelines {self.version}"
 
 
 class Item(models.Model):
@@ -74,16 +127,12 @@ class Item(models.Model):
         CORRECTED = "corrected", "corrected"
 
     queue = models.ForeignKey(Queue, models.CASCADE, related_name="items")
-    exchange_id = models.UUIDField()
+    exchange_id = models.UUIDField(db_index=True)
     attempt = models.PositiveSmallIntegerField(default=0)
-    started_at = models.DateTimeField(
-        help_text="When the exchange began: with its id, the key into ClickHouse."
-    )
+    started_at = models.DateTimeField(help_text="When the exchange began: with its id, the key into ClickHouse.")
     messages = models.JSONField(help_text="What was asked, in the chat form: a list of {role, content, …}.")
     answer = models.TextField(help_text="What the model answered (first choice).")
-    group = models.CharField(
-        max_length=200, blank=True, help_text="Siblings share it and are never split apart."
-    )
+    group = models.CharField(max_length=200, blank=True, help_text="Siblings share it and are never split apart.")
     probability = models.FloatField(default=1.0, help_text="With which the item was drawn from what matched.")
     position = models.FloatField(default=0.0, help_text="Smaller is shown sooner.")
     state = models.CharField(max_length=8, choices=State, default=State.WAITING)
@@ -91,13 +140,12 @@ class Item(models.Model):
     verdict_answer = models.TextField(blank=True, help_text="The right answer, as the verdict has it.")
     verdict_rule = models.CharField(max_length=100, blank=True, help_text="The rule that decided.")
     settled_at = models.DateTimeField(null=True)
+    revision = models.PositiveIntegerField(default=0, editable=False, help_text="Grows with every judgement.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["queue", "exchange_id", "attempt"], name="an_exchange_once_a_queue"
-            )
+            models.UniqueConstraint(fields=["queue", "exchange_id", "attempt"], name="an_exchange_once_a_queue")
         ]
         indexes: ClassVar = [models.Index(fields=["queue", "state", "position", "id"])]
 
@@ -106,28 +154,44 @@ class Item(models.Model):
 
 
 class Assignment(models.Model):
-    """A place for one judgement on an item, reserved for a person until the lease ends."""
+    """A place for one judgement on an item, reserved for a person until the lease ends.
 
+    A place that is given up (released, or its lease ran out and somebody wants it) is deleted; one that was
+    skipped keeps its row without a slot, so that it comes back to that person later.
+    """
+
+    queue = models.ForeignKey(Queue, models.CASCADE, related_name="assignments")
     item = models.ForeignKey(Item, models.CASCADE, related_name="assignments")
-    slot = models.PositiveSmallIntegerField(default=0, help_text="0 … judgements_per_item − 1")
+    slot = models.PositiveSmallIntegerField(
+        null=True, default=0, help_text="0 … judgements_per_item − 1; null when skipped."
+    )
     reviewer = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="assignments")
     leased_until = models.DateTimeField()
-    key = models.CharField(
-        max_length=43, unique=True, help_text="Made for this showing; travels with the post."
-    )
-    shown_at = models.DateTimeField(default=timezone.now)
+    key = models.CharField(max_length=43, unique=True, help_text="Made for this showing; travels with the post.")
+    reserved_at = models.DateTimeField(default=timezone.now)
     done_at = models.DateTimeField(null=True)
     skipped_at = models.DateTimeField(null=True)
+    reopened_at = models.DateTimeField(null=True, help_text="When its judgement was taken back.")
+    heat_map_seen = models.BooleanField(default=False)
 
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["item", "slot"], name="a_slot_has_one_holder"),
             models.UniqueConstraint(fields=["item", "reviewer"], name="a_reviewer_once_an_item"),
         ]
-        indexes: ClassVar = [models.Index(fields=["reviewer", "done_at"])]
+        indexes: ClassVar = [
+            models.Index(fields=["queue", "reviewer", "done_at"]),
+            models.Index(fields=["queue", "done_at", "leased_until"]),
+        ]
 
     def __str__(self) -> str:
         return f"{self.item} for {self.reviewer}"
+
+
+class AnnotationQuerySet(models.QuerySet["Annotation"]):
+    def standing(self) -> "AnnotationQuerySet":
+        """Judgements that were not taken back: at most one a person and item."""
+        return self.filter(undone_by=None).exclude(decision=Annotation.Decision.UNDO)
 
 
 class Annotation(models.Model):
@@ -138,7 +202,7 @@ class Annotation(models.Model):
         REJECT = "reject", "rejected"
         CORRECT = "correct", "corrected"
         CANT_JUDGE = "cant_judge", "can't judge"
-        FLAG = "flag", "personal data"
+        FLAG = "flag", "flagged as personal data"
         UNDO = "undo", "taken back"
 
     class Source(models.TextChoices):
@@ -151,14 +215,15 @@ class Annotation(models.Model):
     answer = models.TextField(blank=True, help_text="The right answer, of a correction.")
     reason = models.CharField(max_length=200, blank=True)
     note = models.TextField(blank=True)
+    undoes = models.OneToOneField("self", models.CASCADE, null=True, blank=True, related_name="undone_by")
     source = models.CharField(max_length=9, choices=Source, default=Source.PERSON)
-    key = models.CharField(
-        max_length=64, unique=True, help_text="The showing's key: a double send counts once."
-    )
+    key = models.CharField(max_length=64, unique=True, help_text="The showing's key: a double send counts once.")
     seconds = models.FloatField(null=True, help_text="Time on the item while visible and in use.")
     heat_map_seen = models.BooleanField(default=False, help_text="Before judging.")
     guidelines_version = models.PositiveIntegerField(default=1)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = AnnotationQuerySet.as_manager()
 
     class Meta:
         ordering: ClassVar = ["id"]
@@ -166,3 +231,8 @@ class Annotation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.decision} by {self.reviewer} on {self.item}"
+
+    @property
+    def by_reference(self) -> bool:
+        """Whether a reference list gave it, not a person: said wherever it is shown."""
+        return self.source == self.Source.REFERENCE

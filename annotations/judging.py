@@ -1,0 +1,189 @@
+"""Taking a judgement in, and taking it back: appended rows, each counted once however often it is sent.
+
+Leaves places to annotations.leases and what judgements add up to to annotations.verdicts.
+"""
+
+from dataclasses import dataclass
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.utils import timezone
+
+from annotations import leases, verdicts
+from annotations.models import Annotation, AnnotationQuerySet, Item, Queue
+
+Decision = Annotation.Decision
+UNDO_BACK = 20
+"""How many of one's latest judgements can be taken back."""
+CANT_JUDGE_REASONS = ("Not my field", "Something is missing", "The guidelines are unclear")
+_LONGEST = {"answer": 20_000, "reason": 200, "note": 5_000}
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a person says about an item."""
+
+    decision: str
+    answer: str = ""
+    reason: str = ""
+    note: str = ""
+
+    def same_as(self, annotation: Annotation) -> bool:
+        """Whether the stored row says the same."""
+        stored = (annotation.decision, annotation.answer, annotation.reason, annotation.note)
+        return stored == (self.decision, self.answer, self.reason, self.note)
+
+
+class NotTaken(Exception):  # noqa: N818 - it is an answer to a person, not a fault
+    """A judgement that was not stored. ``status`` is the HTTP status that says why; the text is for people."""
+
+    status = 422
+
+    def __init__(self, message: str, field: str = "decision") -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+
+class Refused(NotTaken):
+    """It does not fit the item; saying it differently helps."""
+
+
+class Answered(NotTaken):
+    """This person has already answered, otherwise."""
+
+    status = 409
+
+
+class Lost(NotTaken):
+    """The item is no longer this person's to answer."""
+
+    status = 410
+
+
+class Unknown(NotTaken):
+    """We never showed this item to this person under that key."""
+
+    status = 404
+
+
+def judge(
+    item: Item,
+    reviewer: User,
+    key: str,
+    said: Judgement,
+    *,
+    seconds: float | None = None,
+    source: str = Annotation.Source.PERSON,
+) -> Annotation:
+    """Append a judgement given at the showing with ``key``. The same again gives the same row.
+
+    ``seconds`` is the time on the item. Raises Refused (422), Answered (409), Lost (410) or Unknown (404).
+    """
+    if not leases.made_for(key, item.pk, reviewer.pk):
+        raise Unknown("This item was not shown to you.")
+    with transaction.atomic():
+        verdicts.lock(item)
+        before = Annotation.objects.filter(key=key).first()
+        if before is not None:
+            if said.same_as(before):
+                return before
+            raise Answered(f"You have answered this one: {before.get_decision_display()}. Undo it to change it.")
+        check(item, said)
+        heat_map_seen = _finish(item, reviewer, key)
+        annotation = Annotation.objects.create(
+            item=item,
+            reviewer=reviewer,
+            decision=said.decision,
+            answer=said.answer,
+            reason=said.reason,
+            note=said.note,
+            key=key,
+            seconds=seconds,
+            source=source,
+            heat_map_seen=heat_map_seen,
+            guidelines_version=item.queue.guidelines_version,
+        )
+        if said.decision == Decision.FLAG:
+            leases.give_up_others(item, reviewer)
+        verdicts.settle(item)
+    return annotation
+
+
+def check(item: Item, said: Judgement) -> None:
+    """Raise Refused when the judgement does not fit the item and its queue."""
+    if said.decision not in Decision.values or said.decision == Decision.UNDO:
+        raise Refused("Choose one of the answers below.")
+    for field, longest in _LONGEST.items():
+        if len(getattr(said, field)) > longest:
+            raise Refused(f"That is longer than {longest:,} characters.", field)
+    if said.decision == Decision.CORRECT:
+        _check_correction(item, said.answer)
+    elif said.answer:
+        raise Refused("Only a correction carries an answer.", "answer")
+
+
+def _check_correction(item: Item, answer: str) -> None:
+    closed_list = item.queue.answers
+    if not answer.strip():
+        raise Refused("Choose the right answer." if closed_list else "Write the right answer.", "answer")
+    if answer.strip() == item.answer.strip():
+        raise Refused("That is the model's answer. Approve it?", "answer")
+    if closed_list and answer not in closed_list:
+        raise Refused(f"“{answer}” is not in the list of answers. Choose one from the list.", "answer")
+
+
+def _finish(item: Item, reviewer: User, key: str) -> bool:
+    """Use up the person's place; whether they saw the heat map before. Raises Lost or Answered."""
+    if item.queue.state == Queue.State.CLOSED:
+        raise Lost("This queue is closed. What you typed is kept below.")
+    if item.state == Item.State.FLAGGED:
+        raise Lost("This one has left the queue. What you typed is kept below.")
+    place = leases.finish(item, reviewer, key, timezone.now())
+    if place is not None:
+        return place.heat_map_seen
+    if standing(item.queue, reviewer).filter(item=item).exists():
+        raise Answered("You have answered this one elsewhere. Undo it to change it.")
+    raise Lost("Someone else has answered this one. What you typed is kept below.")
+
+
+def undo(queue: Queue, reviewer: User, key: str) -> Item:
+    """Take back the judgement given at the showing with ``key``: appends a row, and the item comes back first.
+
+    Again: the same. Raises Unknown, or Refused when it is more than UNDO_BACK judgements ago or the queue closed.
+    """
+    annotation = Annotation.objects.filter(item__queue=queue, reviewer=reviewer, key=key).first()
+    if annotation is None:
+        raise Unknown("There is no such answer of yours.")
+    with transaction.atomic():
+        item = annotation.item
+        verdicts.lock(item)
+        if Annotation.objects.filter(undoes=annotation).exists():
+            return item
+        if queue.state == Queue.State.CLOSED:
+            raise Refused("This queue is closed. What you sent counts.")
+        newer = standing(queue, reviewer).filter(pk__gt=annotation.pk).count()
+        if newer >= UNDO_BACK:
+            raise Refused(f"Only your last {UNDO_BACK} answers can be taken back. Tell the lead.")
+        Annotation.objects.create(
+            item=item,
+            reviewer=reviewer,
+            decision=Decision.UNDO,
+            undoes=annotation,
+            key=f"undo:{key}",
+            source=annotation.source,
+            guidelines_version=queue.guidelines_version,
+        )
+        leases.reopen(item, reviewer)
+        verdicts.settle(item)
+    return item
+
+
+def standing(queue: Queue, reviewer: User) -> AnnotationQuerySet:
+    """What the person's judgements in this queue are now, newest first."""
+    return (
+        Annotation.objects.standing()
+        .filter(item__queue=queue, reviewer=reviewer)
+        .select_related("item")
+        .order_by("-id")
+    )

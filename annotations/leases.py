@@ -1,0 +1,178 @@
+"""Who may judge what now: places on items, reserved for a person until a time.
+
+Two people never hold one place: a place is a row, unique by item and slot, and every change is one conditional
+statement that either happens or does not (insert unless there, delete or update if still as seen). Leaves what
+a judgement says to annotations.judging.
+"""
+
+import base64
+import secrets
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from django.contrib.auth.models import User
+from django.db import models
+from django.db.models import Count, Exists, F, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare, salted_hmac
+
+from annotations.models import Assignment, Item, Queue
+
+AHEAD = 2
+"""Items reserved behind the one on the screen, so that the next is there at once."""
+_TRIES = 20
+"""How often to look for other items when colleagues were faster."""
+
+
+def make_key(item_id: int, reviewer_id: int) -> str:
+    """A new key for one showing of an item to a person: 43 characters, unguessable, and recognised as ours."""
+    nonce = secrets.token_urlsafe(12)
+    return f"{nonce}.{_signature(nonce, item_id, reviewer_id)}"
+
+
+def made_for(key: str, item_id: int, reviewer_id: int) -> bool:
+    """Whether we made the key for showing this item to this person, even if the place is long gone."""
+    nonce, _, signature = key.partition(".")
+    return constant_time_compare(signature, _signature(nonce, item_id, reviewer_id))
+
+
+def _signature(nonce: str, item_id: int, reviewer_id: int) -> str:
+    digest = salted_hmac("annotations.leases", f"{nonce}:{item_id}:{reviewer_id}", algorithm="sha256").digest()
+    return base64.urlsafe_b64encode(digest).decode()[:26]
+
+
+def reserve(queue: Queue, reviewer: User, count: int = 1 + AHEAD) -> list[Assignment]:
+    """The person's items in this queue in the order to show them, at most ``count``, each reserved anew.
+
+    The same call gives the same items until they are judged; what was taken back comes first.
+    """
+    until = timezone.now() + timedelta(minutes=queue.lease_minutes)
+    held(queue, reviewer).update(leased_until=until)
+    mine = list(held(queue, reviewer)[:count])
+    if len(mine) >= count:
+        return mine
+    _delete_expired(queue, reviewer)
+    for _ in range(_TRIES):
+        wanted = _candidates(queue, reviewer, count - len(mine))
+        if not wanted:
+            break
+        _take(queue, reviewer, wanted, until)
+        mine = list(held(queue, reviewer)[:count])
+        if len(mine) >= count:
+            break
+    return mine
+
+
+def held(queue: Queue, reviewer: User) -> models.QuerySet[Assignment]:
+    """What is reserved for the person and not judged, in the order to show it."""
+    return (
+        Assignment.objects.filter(queue=queue, reviewer=reviewer, done_at=None, slot__isnull=False)
+        .select_related("item")
+        .order_by(F("reopened_at").desc(nulls_last=True), "id")
+    )
+
+
+def skip(item: Item, reviewer: User, key: str) -> None:
+    """Give the place up for now; the item comes back to this person when nothing else waits."""
+    Assignment.objects.filter(item=item, reviewer=reviewer, key=key, done_at=None).update(
+        slot=None, skipped_at=timezone.now(), reopened_at=None
+    )
+
+
+def release(assignment_id: int, queue: Queue) -> bool:
+    """Take an unfinished place back from its holder. False when it was judged or released meanwhile."""
+    places = Assignment.objects.filter(pk=assignment_id, queue=queue, done_at=None, slot__isnull=False)
+    return places.delete()[0] == 1
+
+
+def finish(item: Item, reviewer: User, key: str, now: datetime) -> Assignment | None:
+    """Mark the person's place as judged; take a free one if the lease was lost. None when none is free.
+
+    Call with the item locked by annotations.judging.
+    """
+    mine = Assignment.objects.filter(item=item, reviewer=reviewer)
+    if not mine.filter(done_at=None, slot__isnull=False).update(done_at=now, key=key):
+        mine.filter(done_at=None, slot=None).delete()
+        slot = _free_slot(item.queue, Assignment.objects.filter(item=item).values_list("slot", flat=True))
+        if slot is None or item.state != Item.State.WAITING:
+            return None
+        late = Assignment(
+            queue=item.queue, item=item, slot=slot, reviewer=reviewer, key=key, leased_until=now, done_at=now
+        )
+        Assignment.objects.bulk_create([late], ignore_conflicts=True)
+    return mine.filter(key=key, done_at=now).first()
+
+
+def reopen(item: Item, reviewer: User) -> None:
+    """Give a judged place back to its holder under a new key, first in line. Call with the item locked."""
+    now = timezone.now()
+    Assignment.objects.filter(item=item, reviewer=reviewer).update(
+        done_at=None,
+        reopened_at=now,
+        key=make_key(item.pk, reviewer.pk),
+        leased_until=now + timedelta(minutes=item.queue.lease_minutes),
+        heat_map_seen=False,
+    )
+
+
+def give_up_others(item: Item, reviewer: User) -> None:
+    """End everybody else's places on an item that has left the queue."""
+    Assignment.objects.filter(item=item, done_at=None).exclude(reviewer=reviewer).delete()
+
+
+def _delete_expired(queue: Queue, reviewer: User) -> None:
+    Assignment.objects.filter(
+        queue=queue, done_at=None, slot__isnull=False, leased_until__lt=timezone.now()
+    ).exclude(reviewer=reviewer).delete()
+
+
+def free_items(queue: Queue) -> models.QuerySet[Item]:
+    """Items with a place that nobody holds, in the queue's order."""
+    taken = (
+        Assignment.objects.filter(item=OuterRef("pk"), slot__isnull=False)
+        .order_by()
+        .values("item")
+        .annotate(n=Count("pk"))
+        .values("n")
+    )
+    return (
+        Item.objects.filter(queue=queue, state=Item.State.WAITING)
+        .annotate(taken=Coalesce(Subquery(taken), 0))
+        .filter(taken__lt=queue.judgements_per_item)
+        .order_by("position", "id")
+    )
+
+
+def _candidates(queue: Queue, reviewer: User, count: int) -> list[Item]:
+    mine = Assignment.objects.filter(item=OuterRef("pk"), reviewer=reviewer)
+    free = free_items(queue)
+    fresh = list(free.filter(~Exists(mine))[:count])
+    if len(fresh) == count:
+        return fresh
+    skipped = free.filter(
+        Q(assignments__reviewer=reviewer, assignments__slot=None, assignments__done_at=None)
+    ).order_by("assignments__skipped_at")
+    return fresh + list(skipped[: count - len(fresh)])
+
+
+def _take(queue: Queue, reviewer: User, items: list[Item], until: datetime) -> None:
+    """Insert places unless somebody else's are there; who won is read afterwards."""
+    Assignment.objects.filter(item__in=items, reviewer=reviewer, slot=None, done_at=None).delete()
+    taken: dict[int, list[int | None]] = {item.pk: [] for item in items}
+    for item_id, slot in Assignment.objects.filter(item__in=items).values_list("item_id", "slot"):
+        taken[item_id].append(slot)
+    places = []
+    for item in items:
+        slot = _free_slot(queue, taken[item.pk])
+        if slot is not None:
+            key = make_key(item.pk, reviewer.pk)
+            places.append(
+                Assignment(queue=queue, item=item, slot=slot, reviewer=reviewer, key=key, leased_until=until)
+            )
+    Assignment.objects.bulk_create(places, ignore_conflicts=True)
+
+
+def _free_slot(queue: Queue, taken: Iterable[int | None]) -> int | None:
+    slots = set(taken)
+    return next((slot for slot in range(queue.judgements_per_item) if slot not in slots), None)

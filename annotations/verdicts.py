@@ -1,0 +1,73 @@
+"""What an item's judgements add up to, and the rule that decided.
+
+One judgement an item: that one. Several: the agreement of all, else a second opinion is needed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.db.models import F
+from django.utils import timezone
+
+from annotations.models import Annotation, Item
+
+_VERDICTS = {
+    Annotation.Decision.APPROVE: Item.Verdict.APPROVED,
+    Annotation.Decision.REJECT: Item.Verdict.REJECTED,
+    Annotation.Decision.CORRECT: Item.Verdict.CORRECTED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """An item's state and, once settled, what is right and by which rule."""
+
+    state: str
+    verdict: str = ""
+    answer: str = ""
+    rule: str = ""
+
+
+def decide(judgements: Sequence[Annotation], needed: int, answer: str) -> Verdict:
+    """The verdict of standing judgements on a model's ``answer`` of which ``needed`` are asked for. Pure."""
+    if any(j.decision == Annotation.Decision.FLAG for j in judgements):
+        return Verdict(Item.State.FLAGGED, rule="flagged as personal data")
+    if len(judgements) < needed:
+        return Verdict(Item.State.WAITING)
+    said = {(j.decision, j.answer.strip()) for j in judgements}
+    rule = _rule(judgements)
+    if said == {(Annotation.Decision.CANT_JUDGE, "")}:
+        return Verdict(Item.State.UNJUDGED, rule=rule)
+    if len(said) > 1:
+        return Verdict(Item.State.CONFLICT, rule=f"{len(judgements)} judgements differ")
+    ((decision, correction),) = said
+    verdict = _VERDICTS[Annotation.Decision(decision)]
+    right = {Item.Verdict.APPROVED: answer, Item.Verdict.CORRECTED: correction}.get(verdict, "")
+    return Verdict(Item.State.SETTLED, verdict, right, rule)
+
+
+def _rule(judgements: Sequence[Annotation]) -> str:
+    rule = "one judgement" if len(judgements) == 1 else f"all {len(judgements)} agree"
+    if any(j.by_reference for j in judgements):
+        rule += ", by the reference reviewer" if len(judgements) == 1 else ", with the reference reviewer"
+    return rule
+
+
+def lock(item: Item) -> None:
+    """Let nobody else judge this item until the transaction ends.
+
+    An update rather than SELECT … FOR UPDATE: it locks the row in PostgreSQL and means the same in SQLite.
+    """
+    Item.objects.filter(pk=item.pk).update(revision=F("revision") + 1)
+    item.refresh_from_db()
+
+
+def settle(item: Item) -> Verdict:
+    """Write what the judgements add up to now. Call with the item locked."""
+    judgements = list(item.annotations.standing())  # type: ignore[attr-defined]
+    verdict = decide(judgements, item.queue.judgements_per_item, item.answer)
+    item.state, item.verdict = verdict.state, verdict.verdict
+    item.verdict_answer, item.verdict_rule = verdict.answer, verdict.rule
+    item.settled_at = None if verdict.state == Item.State.WAITING else timezone.now()
+    item.save(update_fields=["state", "verdict", "verdict_answer", "verdict_rule", "settled_at"])
+    return verdict
