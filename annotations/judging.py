@@ -35,7 +35,7 @@ class Judgement:
 
 
 class NotTaken(Exception):  # noqa: N818 - it is an answer to a person, not a fault
-    """A judgement that was not stored. ``status`` is the HTTP status that says why; the text is for people."""
+    """A judgement that was not stored. ``status`` is the HTTP status; the message is for people."""
 
     status = 422
 
@@ -88,7 +88,8 @@ def judge(
         if before is not None:
             if said.same_as(before):
                 return before
-            raise Answered(f"You have answered this one: {before.get_decision_display()}. Undo it to change it.")
+            told = before.get_decision_display()
+            raise Answered(f"You have answered this one: {told}. Undo it to change it.")
         check(item, said)
         heat_map_seen = _finish(item, reviewer, key)
         annotation = Annotation.objects.create(
@@ -148,9 +149,9 @@ def _finish(item: Item, reviewer: User, key: str) -> bool:
 
 
 def undo(queue: Queue, reviewer: User, key: str) -> Item:
-    """Take back the judgement given at the showing with ``key``: appends a row, and the item comes back first.
+    """Take back the judgement given at the showing with ``key``: a new row, and the item comes back first.
 
-    Again: the same. Raises Unknown, or Refused when it is more than UNDO_BACK judgements ago or the queue closed.
+    Again: the same. Raises Unknown, or Refused past UNDO_BACK judgements and in a closed queue.
     """
     annotation = Annotation.objects.filter(item__queue=queue, reviewer=reviewer, key=key).first()
     if annotation is None:

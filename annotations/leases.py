@@ -1,8 +1,8 @@
 """Who may judge what now: places on items, reserved for a person until a time.
 
-Two people never hold one place: a place is a row, unique by item and slot, and every change is one conditional
-statement that either happens or does not (insert unless there, delete or update if still as seen). Leaves what
-a judgement says to annotations.judging.
+Two people never hold one place: a place is a row, unique by item and slot, and every change is one
+conditional statement that either happens or does not (insert unless there, delete or update if still as
+seen). Leaves what a judgement says to annotations.judging.
 """
 
 import base64
@@ -26,7 +26,7 @@ _TRIES = 20
 
 
 def make_key(item_id: int, reviewer_id: int) -> str:
-    """A new key for one showing of an item to a person: 43 characters, unguessable, and recognised as ours."""
+    """A new key for one showing of an item to a person: 43 characters, unguessable, recognised as ours."""
     nonce = secrets.token_urlsafe(12)
     return f"{nonce}.{_signature(nonce, item_id, reviewer_id)}"
 
@@ -38,7 +38,8 @@ def made_for(key: str, item_id: int, reviewer_id: int) -> bool:
 
 
 def _signature(nonce: str, item_id: int, reviewer_id: int) -> str:
-    digest = salted_hmac("annotations.leases", f"{nonce}:{item_id}:{reviewer_id}", algorithm="sha256").digest()
+    signed = f"{nonce}:{item_id}:{reviewer_id}"
+    digest = salted_hmac("annotations.leases", signed, algorithm="sha256").digest()
     return base64.urlsafe_b64encode(digest).decode()[:26]
 
 

@@ -18,7 +18,7 @@ MOST_REASONS = 9
 
 
 class QueueQuerySet(models.QuerySet["Queue"]):
-    def for_reviewer(self, user: User | AnonymousUser) -> "QueueQuerySet":
+    def visible_to(self, user: User | AnonymousUser) -> "QueueQuerySet":
         """Queues the person may review in: only those that list them, whatever else they may do."""
         return self.filter(reviewers=user.pk) if user.is_active else self.none()
 
@@ -47,7 +47,9 @@ class Queue(models.Model):
     order = models.CharField(max_length=9, choices=Order, default=Order.RANDOM)
     question = models.CharField(max_length=200, default="Is this the right answer?")
     answers = models.JSONField(
-        default=list, blank=True, help_text="The closed list of right answers. Empty: a correction is free text."
+        default=list,
+        blank=True,
+        help_text="The closed list of right answers. Empty: corrections are free text.",
     )
     reasons = models.JSONField(default=list, blank=True, help_text="Why an answer is rejected, at most nine.")
     guidelines = models.TextField(blank=True, help_text="Markdown, beside every item.")
@@ -59,7 +61,9 @@ class Queue(models.Model):
     lease_minutes = models.PositiveSmallIntegerField(default=30, validators=[MinValueValidator(1)])
     reviewers = models.ManyToManyField(settings.AUTH_USER_MODEL, related_name="queues", blank=True)
     state = models.CharField(max_length=8, choices=State, default=State.OPEN)
-    state_changed_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
+    state_changed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+"
+    )
     state_changed_at = models.DateTimeField(null=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -129,10 +133,12 @@ class Item(models.Model):
     queue = models.ForeignKey(Queue, models.CASCADE, related_name="items")
     exchange_id = models.UUIDField(db_index=True)
     attempt = models.PositiveSmallIntegerField(default=0)
-    started_at = models.DateTimeField(help_text="When the exchange began: with its id, the key into ClickHouse.")
+    started_at = models.DateTimeField(
+        help_text="When the exchange began; with its id, the key into ClickHouse."
+    )
     messages = models.JSONField(help_text="What was asked, in the chat form: a list of {role, content, …}.")
     answer = models.TextField(help_text="What the model answered (first choice).")
-    group = models.CharField(max_length=200, blank=True, help_text="Siblings share it and are never split apart.")
+    group = models.CharField(max_length=200, blank=True, help_text="Siblings share it and stay together.")
     probability = models.FloatField(default=1.0, help_text="With which the item was drawn from what matched.")
     position = models.FloatField(default=0.0, help_text="Smaller is shown sooner.")
     state = models.CharField(max_length=8, choices=State, default=State.WAITING)
@@ -145,7 +151,9 @@ class Item(models.Model):
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["queue", "exchange_id", "attempt"], name="an_exchange_once_a_queue")
+            models.UniqueConstraint(
+                fields=["queue", "exchange_id", "attempt"], name="an_exchange_once_a_queue"
+            )
         ]
         indexes: ClassVar = [models.Index(fields=["queue", "state", "position", "id"])]
 
@@ -167,7 +175,9 @@ class Assignment(models.Model):
     )
     reviewer = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="assignments")
     leased_until = models.DateTimeField()
-    key = models.CharField(max_length=43, unique=True, help_text="Made for this showing; travels with the post.")
+    key = models.CharField(
+        max_length=43, unique=True, help_text="Made for this showing; travels with the post."
+    )
     reserved_at = models.DateTimeField(default=timezone.now)
     done_at = models.DateTimeField(null=True)
     skipped_at = models.DateTimeField(null=True)
@@ -217,7 +227,9 @@ class Annotation(models.Model):
     note = models.TextField(blank=True)
     undoes = models.OneToOneField("self", models.CASCADE, null=True, blank=True, related_name="undone_by")
     source = models.CharField(max_length=9, choices=Source, default=Source.PERSON)
-    key = models.CharField(max_length=64, unique=True, help_text="The showing's key: a double send counts once.")
+    key = models.CharField(
+        max_length=64, unique=True, help_text="The showing's key: a double send counts once."
+    )
     seconds = models.FloatField(null=True, help_text="Time on the item while visible and in use.")
     heat_map_seen = models.BooleanField(default=False, help_text="Before judging.")
     guidelines_version = models.PositiveIntegerField(default=1)

@@ -64,7 +64,7 @@ def lock(item: Item) -> None:
 
 def settle(item: Item) -> Verdict:
     """Write what the judgements add up to now. Call with the item locked."""
-    judgements = list(item.annotations.standing())  # type: ignore[attr-defined]
+    judgements = list(item.annotations.standing())
     verdict = decide(judgements, item.queue.judgements_per_item, item.answer)
     item.state, item.verdict = verdict.state, verdict.verdict
     item.verdict_answer, item.verdict_rule = verdict.answer, verdict.rule

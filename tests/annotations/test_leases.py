@@ -78,9 +78,7 @@ def test_a_skipped_item_is_free_for_others_and_comes_back_last(
     assert [p.item.position for p in leases.reserve(queue, bob)] == [0]
 
 
-def test_release_takes_a_place_back_once_and_never_a_judged_one(
-    make_queue: MakeQueue, alice: User
-) -> None:
+def test_release_takes_a_place_back_once_and_never_a_judged_one(make_queue: MakeQueue, alice: User) -> None:
     queue = make_queue(2)
     first, second = leases.reserve(queue, alice)
     assert leases.release(first.pk, queue)
