@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+ROUTE = "icd-chapter"
+"""The public model name that the desk's product calls."""
 SYSTEM_PROMPT = "ICD-10-CM chapter desk."
 
 LABELS: dict[int, str] = {

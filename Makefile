@@ -1,0 +1,28 @@
+# What each command does is in docs/operate.md. Everything lands in var/ (or FLYWHEEL_HOME), .venv/ and .venv-vllm/.
+PYTHON ?= python3
+INSTALL = $(PYTHON) -m flywheel.local.install
+DEMO = .venv/bin/python -m flywheel.local.demo
+STAGES = $(PYTHON) -m flywheel.local.stages
+
+.PHONY: demo demo-turn test check screenshots .python
+
+.python:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; $(PYTHON) is " + sys.version.split()[0])'
+
+demo: .python
+	@$(INSTALL) ports web engine
+	@exec $(DEMO) start
+
+demo-turn: .python
+	@$(INSTALL) web engine
+	@exec $(DEMO) turn $(TURN)
+
+test: .python
+	@$(STAGES) test
+
+check: .python
+	@$(STAGES) check
+
+screenshots: .python
+	@$(INSTALL) web engine browser
+	@exec $(DEMO) screenshots
