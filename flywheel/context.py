@@ -44,7 +44,7 @@ def waiting_items(user: User) -> int:
     """Items that wait for a judgement: in the person's open queues; for an engineer, in every open one."""
     queues = Queue.objects.filter(state=Queue.State.OPEN)
     if not is_engineer(user):
-        queues = queues.visible_to(user)
+        queues = queues.filter(reviewers=user)
     return Item.objects.filter(queue__in=queues, state=Item.State.WAITING).count()
 
 

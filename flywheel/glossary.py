@@ -20,7 +20,8 @@ WORDS = [
     Word(
         "trace",
         "",
-        "The tree of steps around an exchange: search, tool calls, the answer. Not another word for exchange.",
+        "The tree of steps around an exchange: search, tool calls, the answer. "
+        "Not another word for exchange.",
     ),
     Word("span", "", "One step of a trace: when it began, how long it took, and what came of it."),
     Word(
@@ -64,7 +65,8 @@ WORDS = [
     Word(
         "adapter",
         "",
-        "A small file that changes how a model answers. Removable in a second; the model itself stays as it was.",
+        "A small file that changes how a model answers. Removable in a second; "
+        "the model itself stays as it was.",
     ),
     Word(
         "queue",

@@ -19,3 +19,5 @@ urlpatterns = [
     path("", include("flywheel.wheel_urls")),
     path("admin/", admin.site.urls),
 ]
+
+handler500 = "flywheel.views.server_error"

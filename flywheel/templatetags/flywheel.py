@@ -87,7 +87,7 @@ def seconds(value: object) -> str:
 
 @register.filter
 def short_hash(value: object) -> str:
-    """Eight characters, by which people tell ids apart; a UUID's last, since UUIDv7s of a minute begin alike."""
+    """Eight characters, by which people tell ids apart; a UUID's last, as UUIDv7s of a minute begin alike."""
     text = str(value or "")
     return text[-8:] if text.count("-") == 4 else text[:8]
 

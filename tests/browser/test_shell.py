@@ -1,0 +1,81 @@
+"""The frame around every page, in a real browser."""
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests import people
+from tests.browser.conftest import Visit
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+def test_sign_in_by_keyboard_lands_on_the_page_wanted(visit: Visit) -> None:
+    people.engineer()
+    page = visit("/words/")
+    page.goto(page.url.replace("/words/", "/settings/"))
+    expect(page).to_have_title("Sign in · Flywheel")
+    page.keyboard.type("emil")
+    page.keyboard.press("Tab")
+    page.keyboard.type("correct horse battery")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(
+        page.url.split("/sign-in")[0].rstrip("/").removesuffix("/settings") + "/settings/"
+    )
+
+
+def test_a_slash_goes_to_the_search_box_but_not_while_typing(visit: Visit) -> None:
+    page = visit("/words/", people.engineer())
+    page.keyboard.press("/")
+    expect(page.locator("#search")).to_be_focused()
+    page.keyboard.type("a/b")
+    expect(page.locator("#search")).to_have_value("a/b")
+
+
+@pytest.mark.parametrize("path", ["/words/", "/settings/", "/sign-in/", "/no-such-page/", "/search/?q=xyzzy"])
+def test_nothing_scrolls_sideways_on_the_narrowest_screen(
+    visit: Visit, sideways: Callable[[Page], int], path: str
+) -> None:
+    user = None if path == "/sign-in/" else people.operator()
+    assert sideways(visit(path, user, 320, 568)) == 0
+
+
+def test_on_a_phone_the_bar_is_a_menu_that_escape_closes(visit: Visit) -> None:
+    page = visit("/words/", people.engineer(), 390, 844)
+    links = page.locator(".nav-menu nav a")
+    expect(links.first).to_be_hidden()
+    page.locator(".nav-menu summary").click()
+    expect(links).to_have_count(8)
+    expect(links.first).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(links.first).to_be_hidden()
+    expect(page.locator(".nav-menu summary")).to_be_focused()
+
+
+def test_the_chosen_theme_is_there_from_the_first_byte_on(visit: Visit) -> None:
+    page = visit("/settings/", people.reviewer(), color_scheme="light")
+    light = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.get_by_label("Dark").check()
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light
+
+
+def test_the_system_decides_when_nothing_is_chosen(visit: Visit) -> None:
+    page = visit("/words/", color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 21, 26)"
+
+
+def test_the_skip_link_is_first_and_goes_to_the_page(visit: Visit) -> None:
+    page = visit("/words/", people.engineer())
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+
+
+def test_the_browsers_time_zone_reaches_the_server(visit: Visit) -> None:
+    page = visit("/words/", people.engineer(), timezone_id="Asia/Tokyo")
+    page.goto(page.url.replace("words", "settings"))
+    expect(page.get_by_label("Time zone")).to_have_value("Asia/Tokyo")
