@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -80,7 +81,10 @@ def phrases() -> tuple[Phrase, ...]:
 
 
 def _read() -> Iterator[Phrase]:
-    import simple_icd_10_cm as tabular  # noqa: PLC0415  (reads 98,000 codes; only who draws pays)
+    with warnings.catch_warnings():
+        # It reads its own files the old way, which Python 3.11 announces at every import.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import simple_icd_10_cm as tabular  # noqa: PLC0415  (2 s; only who draws pays)
 
     for number, label in LABELS.items():
         for code in tabular.get_descendants(str(number)):
