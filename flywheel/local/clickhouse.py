@@ -18,13 +18,14 @@ import asyncio
 import hmac
 import ipaddress
 import os
+import signal
 import socket
 import sys
-import threading
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -59,23 +60,21 @@ class Engine:
 
     def __init__(self, path: Path) -> None:
         """Open the folder. Raises RuntimeError when another process holds it."""
-        from chdb import _chdb  # noqa: PLC0415 - the import starts the engine, so it waits until TZ is set
-
+        # The import starts the engine, so it waits until TZ is set; what it offers has no types.
+        _chdb: Any = import_module("chdb")._chdb
         _chdb.set_signal_handlers_enabled(0)
         self._connect = _chdb.connect
         self._path = str(path)
         self._read_only = _chdb.query_class.READ_ONLY
         # As long as one connection is open, the engine stays; closing the last one shuts it down.
         self._anchor = self._connect(self._path)
-        self._closing = threading.Lock()
         self.version: str = self._anchor.query("SELECT version()", "TabSeparated").bytes().decode().strip()
 
     def close(self) -> None:
-        with self._closing:
-            self._anchor.close()
+        self._anchor.close()
 
     def run(self, call: wire.Call, statement: wire.Statement, query_id: str, max_bytes: int) -> Answer:
-        """Run one statement to its end. Raises wire.Refused with the engine's own code and words."""
+        """Run one statement to its end. Raises wire.RequestError with the engine's own code and words."""
         connection = self._connect(self._path)
         try:
             connection.query(_set_clause(call, query_id, max_bytes))
@@ -87,11 +86,12 @@ class Engine:
         finally:
             connection.close()
 
-    def kill(self, query_id: str) -> None:
-        """Ask the engine to stop a query. One that is not running (yet, any more) is no error."""
+    def kill(self, query_id: str | None = None) -> None:
+        """Ask the engine to stop a query, or all. One that is not running (yet, any more) is no error."""
+        which = "1" if query_id is None else f"Settings['log_comment'] = {_literal(query_id)}"
         connection = self._connect(self._path)
         try:
-            connection.query(f"KILL QUERY WHERE Settings['log_comment'] = {_literal(query_id)} ASYNC")
+            connection.query(f"KILL QUERY WHERE {which} ASYNC")
         finally:
             connection.close()
 
@@ -109,11 +109,16 @@ class Engine:
         # An embedded FORMAT wins over the argument, as over a server's default_format.
         found = connection.classify_query(statement.sql)
         if found["statement_count"] > 1:
-            raise wire.Refused(62, "Code: 62. DB::Exception: Syntax error: Multi-statements are not allowed")
+            raise wire.RequestError(
+                62, "Code: 62. DB::Exception: Syntax error: Multi-statements are not allowed"
+            )
         result = connection.query(statement.sql, statement.format)
         body = result.bytes() or b""
         summary = _summary(
-            result, read_rows=result.storage_rows_read(), written_rows=result.rows_written(), result_bytes=len(body)
+            result,
+            read_rows=result.storage_rows_read(),
+            written_rows=result.rows_written(),
+            result_bytes=len(body),
         )
         return Answer(body, statement.format if found["query_class"] == self._read_only else "", summary)
 
@@ -149,12 +154,15 @@ def _set_clause(call: wire.Call, query_id: str, max_bytes: int) -> str:
     values = {
         **_SERVER_DEFAULTS,
         "max_result_bytes": str(max_bytes),
-        **call.settings,
+        **{name: value for name, value in call.settings.items() if name != "readonly"},
         **{f"param_{name}": value for name, value in call.parameters.items()},
         "log_comment": query_id,
     }
     if call.database:
         values["database"] = call.database
+    # Last, because nothing can be set after it.
+    if "readonly" in call.settings:
+        values["readonly"] = call.settings["readonly"]
     return "SET " + ", ".join(f"{name} = {_literal(value)}" for name, value in values.items())
 
 
@@ -179,15 +187,19 @@ class Server:
         try:
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
             _refuse_pages(headers)
-            if scope["path"] in ("/ping", "/") and scope["method"] in ("GET", "HEAD") and not scope["query_string"]:
+            if (
+                scope["path"] in ("/ping", "/")
+                and scope["method"] in ("GET", "HEAD")
+                and not scope["query_string"]
+            ):
                 await _respond(send, 200, {"content-type": "text/html; charset=UTF-8"}, b"Ok.\n")
                 return
             if scope["path"] not in ("/", "/query"):
-                raise wire.Refused(0, f"There is no handle {scope['path']}", 404)
+                raise wire.RequestError(0, f"There is no handle {scope['path']}", 404)
             call, statement = await self._read(scope, headers, receive)
             query_id = call.query_id or query_id
             answer = await self._run(call, statement, query_id, receive)
-        except wire.Refused as refused:
+        except wire.RequestError as refused:
             await self._refuse(send, refused, query_id)
             return
         if answer is not None:
@@ -206,7 +218,9 @@ class Server:
         if self._password and not hmac.compare_digest(
             wire.given_password(headers, call).encode(), self._password.encode()
         ):
-            raise wire.Refused(516, "Code: 516. DB::Exception: Authentication failed. (AUTHENTICATION_FAILED)")
+            raise wire.RequestError(
+                516, "Code: 516. DB::Exception: Authentication failed. (AUTHENTICATION_FAILED)"
+            )
         if scope["method"] == "GET":
             call = call.reading_only()
         return call, wire.parse_statement(call.query, body, call.default_format)
@@ -217,10 +231,10 @@ class Server:
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise wire.Refused(210, "The client went away before its request was whole", 400)
+                raise wire.RequestError(210, "The client went away before its request was whole", 400)
             body += message.get("body", b"")
             if len(body) > self._max_body:
-                raise wire.Refused(135, f"The body is over {self._max_body} bytes")
+                raise wire.RequestError(135, f"The body is over {self._max_body} bytes")
             if not message.get("more_body", False):
                 return bytes(body)
 
@@ -229,31 +243,23 @@ class Server:
     ) -> Answer | None:
         """Run it in a thread. None when the client went away and the query, which only read, was stopped."""
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(
-            self._queries, self._engine.run, call, statement, query_id, self._max_body
-        )
+        work = self._queries.submit(self._engine.run, call, statement, query_id, self._max_body)
+        ended = asyncio.wrap_future(work)
         gone = asyncio.ensure_future(_disconnected(receive))
         try:
-            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                return work.result()
-            if await loop.run_in_executor(self._control, self._engine.only_reads, statement):
-                await self._stop(work, query_id)
-                return None
-            await asyncio.wait((work,))
+            await asyncio.wait((ended, gone), return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                return ended.result()
+            reads = await loop.run_in_executor(self._control, self._engine.only_reads, statement)
+            # One that has not begun leaves the queue; one that runs may not be in the process list yet.
+            while reads and not work.cancel() and not ended.done():
+                await loop.run_in_executor(self._control, self._engine.kill, query_id)
+                await asyncio.wait((ended,), timeout=0.1)
+            # Nobody is left to hear what became of it.
+            await asyncio.gather(ended, return_exceptions=True)
             return None
         finally:
             gone.cancel()
-
-    async def _stop(self, work: asyncio.Future[Answer], query_id: str) -> None:
-        """Stop a query whose client has gone, also one that has not begun or is not yet in the process list."""
-        loop = asyncio.get_running_loop()
-        work.cancel()
-        while not work.done():
-            await loop.run_in_executor(self._control, self._engine.kill, query_id)
-            await asyncio.wait((work,), timeout=0.1)
-        if not work.cancelled():
-            work.exception()
 
     async def _answer(self, send: Send, answer: Answer, accepted: str, query_id: str) -> None:
         body, encoding = wire.compress(answer.body, accepted)
@@ -269,7 +275,7 @@ class Server:
             headers["content-encoding"] = encoding
         await _respond(send, 200, headers, body)
 
-    async def _refuse(self, send: Send, refused: wire.Refused, query_id: str) -> None:
+    async def _refuse(self, send: Send, refused: wire.RequestError, query_id: str) -> None:
         headers = {
             "content-type": "text/plain; charset=UTF-8",
             "x-clickhouse-query-id": query_id,
@@ -280,6 +286,94 @@ class Server:
         await _respond(send, refused.status, headers, refused.text.encode() + b"\n")
 
     def close(self) -> None:
-        self._queries.shutdown(cancel_futures=True)
+        """Stop what still runs (nothing of it was acknowledged) and shut the engine down."""
+        self._queries.shutdown(wait=False, cancel_futures=True)
+        self._engine.kill()
+        self._queries.shutdown()
         self._control.shutdown()
         self._engine.close()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _respond(send: Send, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    named = {**headers, "content-length": str(len(body)), "x-clickhouse-server-display-name": "embedded"}
+    raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in named.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _refuse_pages(headers: Mapping[str, str]) -> None:
+    """Any page that a browser on this machine shows could send a form here; clients send no Origin."""
+    if "origin" in headers or headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        raise wire.RequestError(497, "Code: 497. DB::Exception: No requests from web pages. (ACCESS_DENIED)")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError as error:
+        sys.exit(f"clickhouse: cannot listen on {host}:{port}: {error.strerror}")
+    return listener
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Open the folder, say the address on standard output, serve until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(
+        prog="python -m flywheel.local.clickhouse", description="Embedded ClickHouse."
+    )
+    parser.add_argument("--path", type=Path, required=True, help="folder that this process will own")
+    parser.add_argument("--port", type=int, required=True, help="0 picks a free one")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument(
+        "--max-body", type=int, default=DEFAULT_MAX_BODY, help="bytes of one request or answer"
+    )
+    given = parser.parse_args(arguments)
+    password = os.environ.get("CLICKHOUSE_PASSWORD", "")
+    if not password and not _is_loopback(given.host):
+        sys.exit(f"clickhouse: set CLICKHOUSE_PASSWORD to listen on {given.host}, which others can reach")
+    os.environ["TZ"] = "UTC"
+    listener = _listen(given.host, given.port)
+    given.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        engine = Engine(given.path.resolve())
+    except RuntimeError as error:
+        sys.exit(f"clickhouse: cannot open {given.path} (does another process own it?): {error}")
+    server = Server(engine, password=password, max_body=given.max_body)
+    print(
+        f"clickhouse {engine.version} listens on http://{given.host}:{listener.getsockname()[1]}", flush=True
+    )
+    config = uvicorn.Config(
+        server,
+        lifespan="off",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
+    # uvicorn raises the signal again once it has shut down; without this it would end the process there.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.close()
+
+
+if __name__ == "__main__":
+    main()

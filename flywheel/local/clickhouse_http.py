@@ -13,8 +13,8 @@ import binascii
 import gzip
 import re
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from email.parser import BytesParser
 from email.policy import HTTP
 from urllib.parse import parse_qsl
@@ -23,15 +23,17 @@ import lz4.frame
 import zstandard
 
 # Parameters that the interface itself takes; every other name in the query string is an engine setting.
-_INTERFACE_PARAMETERS = frozenset(
-    "buffer_size client_protocol_version compress database decompress default_format password query query_id "
-    "quota_key role session_check session_id session_timeout stacktrace user wait_end_of_query".split()
-)
+_INTERFACE_PARAMETERS = {
+    *("buffer_size", "client_protocol_version", "compress", "database", "decompress", "default_format"),
+    *("password", "query", "query_id", "quota_key", "role", "session_check", "session_id"),
+    *("session_timeout", "stacktrace", "user", "wait_end_of_query"),
+}
 _SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _CODE = re.compile(r"Code: (\d+)\. ")
 _VERSION = re.compile(r"\(version [^)]*\)\Z")
 _TOKEN = re.compile(
-    rb"'(?:[^'\\]|\\.|'')*'|`(?:[^`\\]|\\.)*`|\"(?:[^\"\\]|\\.)*\"|--[^\n]*|/\*.*?\*/|[A-Za-z_]\w*|\s+|.", re.DOTALL
+    rb"'(?:[^'\\]|\\.|'')*'|`(?:[^`\\]|\\.)*`|\"(?:[^\"\\]|\\.)*\"|--[^\n]*|/\*.*?\*/|[A-Za-z_]\w*|\s+|.",
+    re.DOTALL,
 )
 _FORMAT_NAME = re.compile(rb"\s+(\w+)[ \t\r]*;?[ \t\r]*\n?")
 _TRAILING_FORMAT = re.compile(rb"\bFORMAT\s+(\w+)\s*;?\s*\Z", re.IGNORECASE)
@@ -40,7 +42,9 @@ _QUERY_BYTES = 262_144
 _SMALLEST_COMPRESSED = 1024
 
 _STATUS_OF_CODE = {
-    **dict.fromkeys((6, 25, 26, 27, 36, 38, 41, 43, 44, 53, 62, 69, 72, 117, 130, 167, 168, 321, 456, 457), 400),
+    **dict.fromkeys(
+        (6, 25, 26, 27, 36, 38, 41, 43, 44, 53, 62, 69, 72, 117, 130, 167, 168, 321, 456, 457), 400
+    ),
     **dict.fromkeys((194,), 401),
     **dict.fromkeys((164, 192, 193, 497, 516), 403),
     **dict.fromkeys((46, 47, 50, 56, 60, 63, 73, 81, 115), 404),
@@ -51,8 +55,8 @@ _STATUS_OF_CODE = {
 }
 
 
-class Refused(Exception):
-    """A request answered with an error: `code` is ClickHouse's, `status` HTTP's, `text` what a server says."""
+class RequestError(Exception):
+    """An error as the answer: `code` is ClickHouse's, `status` HTTP's, `text` what a server says."""
 
     def __init__(self, code: int, text: str, status: int | None = None) -> None:
         super().__init__(text)
@@ -82,21 +86,25 @@ class Call:
     default_format: str = "TabSeparated"
     password: str = ""
 
+    def reading_only(self) -> Call:
+        """The same call as a GET is allowed it: settings may differ, nothing may be written."""
+        return replace(self, settings={**self.settings, "readonly": self.settings.get("readonly", "2")})
+
 
 def parse_call(query_string: bytes, form: Mapping[str, str] | None = None) -> Call:
-    """Sort a query string and form fields into SQL, settings and parameters. Raises Refused (code 36, 48)."""
+    """Sort a query string and form fields by what they are for. Raises RequestError (code 36, 48)."""
     pairs = dict(parse_qsl(query_string.decode("latin-1"), keep_blank_values=True, encoding="utf-8"))
     pairs.update(form or {})
     for unsupported in ("compress", "decompress"):
         if pairs.get(unsupported, "0") not in ("", "0", "false"):
-            raise Refused(48, f"{unsupported}=1 is not implemented here: use Content-Encoding")
+            raise RequestError(48, f"{unsupported}=1 is not implemented here: use Content-Encoding")
     settings, parameters = {}, {}
     for name, value in pairs.items():
         if name.startswith("param_") and _SETTING_NAME.match(name):
-            parameters[name] = value
+            parameters[name.removeprefix("param_")] = value
         elif name not in _INTERFACE_PARAMETERS:
             if not _SETTING_NAME.match(name):
-                raise Refused(36, f"{name!r} is no name of a setting")
+                raise RequestError(36, f"{name!r} is no name of a setting")
             settings[name] = value
     return Call(
         query=pairs.get("query", "").encode(),
@@ -110,12 +118,14 @@ def parse_call(query_string: bytes, form: Mapping[str, str] | None = None) -> Ca
 
 
 def parse_form(content_type: str, body: bytes) -> dict[str, str]:
-    """The text fields of a multipart body. Raises Refused for a file part (external data, code 48)."""
-    message = BytesParser(policy=HTTP).parsebytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body)
+    """The text fields of a multipart body. Raises RequestError for a file part (external data, code 48)."""
+    message = BytesParser(policy=HTTP).parsebytes(
+        b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body
+    )
     fields = {}
     for part in message.iter_parts():
         if part.get_filename() is not None:
-            raise Refused(48, "external data is not implemented here")
+            raise RequestError(48, "external data is not implemented here")
         name = part.get_param("name", header="content-disposition")
         fields[str(name)] = bytes(part.get_payload(decode=True) or b"").decode()
     return fields
@@ -125,7 +135,7 @@ def parse_statement(query: bytes, body: bytes, default_format: str) -> Statement
     """Join the `query` parameter and the body, and split an INSERT's data off its SQL.
 
     The data may be binary and may hold anything, so only bytes up to FORMAT are read as SQL. Raises
-    Refused (code 62) when there is nothing to run, or SQL is no UTF-8.
+    RequestError (code 62) when there is nothing to run, or SQL is no UTF-8.
     """
     whole = query + b"\n" + body if query and body else query or body
     cut = _insert_data(whole)
@@ -134,7 +144,7 @@ def parse_statement(query: bytes, body: bytes, default_format: str) -> Statement
         return Statement(_text(whole[:sql_end]), name, whole[data_start:])
     sql = _text(whole)
     if not sql.strip():
-        raise Refused(62, "Syntax error: Empty query")
+        raise RequestError(62, "Syntax error: Empty query")
     embedded = _TRAILING_FORMAT.search(whole)
     return Statement(sql, embedded.group(1).decode() if embedded else default_format)
 
@@ -171,7 +181,7 @@ def _text(sql: bytes) -> str:
     try:
         return sql.decode()
     except UnicodeDecodeError as error:
-        raise Refused(62, f"Syntax error: the query is no UTF-8 at byte {error.start}") from error
+        raise RequestError(62, f"Syntax error: the query is no UTF-8 at byte {error.start}") from error
 
 
 def given_password(headers: Mapping[str, str], call: Call) -> str:
@@ -185,33 +195,33 @@ def given_password(headers: Mapping[str, str], call: Call) -> str:
     return headers.get("x-clickhouse-key", "") or call.password
 
 
-def refusal(message: str, version: str) -> Refused:
-    """The engine's own error as a server words it: `Code: 60. DB::Exception: … (UNKNOWN_TABLE) (version …)`."""
+def refusal(message: str, version: str) -> RequestError:
+    """The engine's error as a server words it: `Code: 60. DB::Exception: … (UNKNOWN_TABLE) (version …)`."""
     start = message.find("Code: ")
     text = message[max(start, 0) :].strip()
     code = _CODE.match(text)
     if not _VERSION.search(text):
         text = f"{text} (version {version})"
-    return Refused(int(code.group(1)) if code else 1001, text)
+    return RequestError(int(code.group(1)) if code else 1001, text)
 
 
 def decompress(body: bytes, encoding: str, limit: int) -> bytes:
     """A request body without its Content-Encoding: every frame of it, since clients send one a block.
 
-    Raises Refused: code 354 (the body is cut short or broken), 135 (over `limit` bytes), 48 (encoding unknown).
+    Raises RequestError: code 354 (cut short or broken), 135 (over `limit` bytes), 48 (encoding unknown).
     """
     try:
         parts = _DECOMPRESSORS[encoding](body)
     except KeyError:
-        raise Refused(48, f"Content-Encoding {encoding!r} is not implemented here") from None
+        raise RequestError(48, f"Content-Encoding {encoding!r} is not implemented here") from None
     plain = bytearray()
     try:
         for part in parts:
             plain += part
             if len(plain) > limit:
-                raise Refused(135, f"The body holds more than {limit} bytes")
+                raise RequestError(135, f"The body holds more than {limit} bytes")
     except (RuntimeError, EOFError, OSError, zlib.error, zstandard.ZstdError) as error:
-        raise Refused(354, f"Cannot decompress the body as {encoding}: {error}", 400) from error
+        raise RequestError(354, f"Cannot decompress the body as {encoding}: {error}", 400) from error
     return bytes(plain)
 
 
@@ -261,7 +271,7 @@ def _zlib_frames(body: bytes, wbits: int) -> Iterator[bytes]:
         rest = frame.unused_data
 
 
-_DECOMPRESSORS = {
+_DECOMPRESSORS: dict[str, Callable[[bytes], Iterator[bytes]]] = {
     "": _no_frames,
     "identity": _no_frames,
     "lz4": _lz4_frames,
