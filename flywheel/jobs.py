@@ -42,6 +42,10 @@ class KeyReusedError(ValueError):
     """The key of a form was posted again with something else in it."""
 
 
+class RefusedError(ValueError):
+    """What was asked for can't be started as things are; the text says why, as a sentence."""
+
+
 class LeaseLostError(RuntimeError):
     """The row is no longer ours: the worker paused too long and another took over. Leave everything alone."""
 

@@ -81,6 +81,7 @@ class DatasetVersion(models.Model):
     train_rows = models.PositiveIntegerField(default=0)
     exam_rows = models.PositiveIntegerField(default=0)
     judgements = models.PositiveIntegerField(default=0)
+    sources = models.JSONField(default=dict, help_text="who judged the rows: person, reference → judgements")
     left_out = models.JSONField(default=dict, help_text="reason → rows")
     balance = models.JSONField(default=dict, help_text="answer → {train, exam}")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
