@@ -1,7 +1,8 @@
 """Evaluations: a candidate and a baseline answer the same exam questions, through the proxy as products do.
 
-Knows how an exam is sat (which questions, how they are asked, when an answer is right) and keeps each answer as
-it comes. What the answers say together is flywheel.statistics', what follows from it flywheel.gate's matter.
+Knows how an exam is sat (which questions, how they are asked, when an answer is right) and keeps each answer
+as it comes. What the answers say together is flywheel.statistics', what follows from it flywheel.gate's
+matter.
 """
 
 import time
@@ -112,6 +113,7 @@ def start(
     baseline: ModelVersion,
     candidate: ModelVersion,
     route: Route,
+    *,
     key: str,
     user: User | None,
 ) -> Evaluation:

@@ -215,7 +215,10 @@ def claim(job_id: int) -> Lease | None:
     return Lease(job_id, token) if taken else None
 
 
-def run(job_id: int, work: Mapping[str, Callable[[Job, Lease], None]]) -> None:
+Work = Callable[[Job, Lease], None]
+
+
+def run(job_id: int, work: Mapping[str, Work]) -> None:
     """Claim a job and do its kind's work, which ends with ``lease.complete``. Never raises: the row tells."""
     lease = claim(job_id)
     if lease is None:

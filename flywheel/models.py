@@ -208,6 +208,7 @@ class Rollout(models.Model):
     )
     reason = models.TextField(blank=True, help_text="Why, when it goes against the gate; or why back.")
     job = models.OneToOneField(Job, models.PROTECT, related_name="rollout")
+    planned_revision = models.PositiveIntegerField(help_text="The route's revision that it was decided on.")
     route_revision = models.PositiveIntegerField(
         null=True, help_text="The revision it made; null until in force."
     )

@@ -1,0 +1,24 @@
+"""What Celery calls. A task is only a hint: flywheel.jobs decides whether there is anything to do."""
+
+from flywheel import datasets, evaluation, jobs, rollout, training
+from flywheel.celery import app
+from flywheel.models import Job
+
+WORK: dict[str, jobs.Work] = {
+    Job.Kind.DATASET: lambda job, lease: datasets.build(job.dataset_version, lease),
+    Job.Kind.TRAINING: lambda job, lease: training.supervise(job.training_run, lease),
+    Job.Kind.EVALUATION: lambda job, lease: evaluation.run(job.evaluation, lease),
+    Job.Kind.ROLLOUT: lambda job, lease: rollout.roll_out(job.rollout, lease),
+}
+
+
+@app.task(name="flywheel.run_job")
+def run_job(job_id: int) -> None:
+    """Do a job, unless it is done or another worker has it."""
+    jobs.run(job_id, WORK)
+
+
+@app.task(name="flywheel.resend_due")
+def resend_due() -> None:
+    """Hint again at what waits or was left by a dead worker."""
+    jobs.resend_due()
