@@ -1,0 +1,99 @@
+"""The filter's text and its value are two forms of one thing."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference import filters
+from inference.filters import Compare, Equals, Filter, FilterError, Tag, Time, Words
+
+LINE = (
+    "route:icd-chapter model:smollm2-135m end:stop least_p:<0.3 since:7d tag:group=R06 "
+    'key:"coding desk" user:a,b session:s-1 "chest pain"'
+)
+
+words = st.text(min_size=1, max_size=20).filter(lambda word: word.isprintable() or "\n" in word)
+numbers = st.floats(allow_nan=False, allow_infinity=False, width=32).map(float)
+moments = st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+spans = st.integers(1, 100_000).map(lambda minutes: timedelta(minutes=minutes))
+terms = st.one_of(
+    st.builds(Equals, st.sampled_from(filters.NAMES), st.lists(words, min_size=1, max_size=3).map(tuple)),
+    st.builds(Compare, st.sampled_from(filters.NUMBERS), st.sampled_from(filters.OPERATORS), numbers),
+    st.builds(Tag, words, words),
+    st.builds(Time, st.sampled_from(filters.TIMES), st.one_of(moments, spans)),
+    st.builds(Words, words),
+)
+
+
+def test_the_line_of_the_guide_is_understood() -> None:
+    assert filters.parse(LINE).terms == (
+        Equals("route", ("icd-chapter",)),
+        Equals("model", ("smollm2-135m",)),
+        Equals("end", ("stop",)),
+        Compare("least_p", "<", 0.3),
+        Time("since", timedelta(days=7)),
+        Tag("group", "R06"),
+        Equals("key", ("coding desk",)),
+        Equals("user", ("a", "b")),
+        Equals("session", ("s-1",)),
+        Words("chest pain"),
+    )
+    assert filters.text(filters.parse(LINE)) == LINE.replace("since:7d", "since:1w")
+
+
+@given(st.lists(terms, max_size=6).map(tuple))
+def test_every_filter_comes_back_from_its_text(found: tuple[filters.Term, ...]) -> None:
+    assert filters.parse(filters.text(Filter(found))) == Filter(found)
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_filter_or_says_which_part_is_not(line: str) -> None:
+    try:
+        found = filters.parse(line)
+    except FilterError as error:
+        problem = error
+    else:
+        assert filters.parse(filters.text(found)) == found
+        return
+    assert problem.part.strip()
+    assert problem.message
+
+
+@pytest.mark.parametrize(
+    ("line", "part", "message"),
+    [
+        ("route:icd colour:red", "colour:red", "there is no colour:"),
+        ("least_p:<much", "least_p:<much", "not a number"),
+        ("since:yesterday", "since:yesterday", "a time is written"),
+        ('a "chest pain', '"chest pain', "not closed"),
+        ("tag:group", "tag:group", "tag:name=value"),
+        ("end:", "end:", "a value is missing"),
+        ('""', '""', "nothing between"),
+        ('user:"a"b', 'user:"a"b', "a space is missing"),
+    ],
+)
+def test_an_error_names_the_part(line: str, part: str, message: str) -> None:
+    with pytest.raises(FilterError) as raised:
+        filters.parse(line)
+    assert raised.value.part == part
+    assert message in raised.value.message
+
+
+def test_moments_are_seen_from_now() -> None:
+    now = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    since, until = filters.parse("since:36h until:2026-11-23").terms
+    assert isinstance(since, Time)
+    assert isinstance(until, Time)
+    assert since.at(now) == datetime(2026, 11, 22, tzinfo=UTC)
+    assert until.at(now) == datetime(2026, 11, 23, tzinfo=UTC)
+
+
+def test_chips_are_dropped_and_added() -> None:
+    found = filters.parse("route:a b")
+    assert filters.text(found.without(Words("b"))) == "route:a"
+    assert found.with_term(Words("b")) == found
+    assert filters.text(found.with_term(Equals("end", ("stop",)))) == "route:a b end:stop"
+    assert filters.parse("pain, chest").terms == (Words("pain,"), Words("chest"))
+    assert filters.parse("version:v1") == filters.parse("model:v1")
