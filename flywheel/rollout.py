@@ -208,7 +208,7 @@ def start(planned: Plan, *, key: str, user: User | None, revision: int, reason: 
     """Begin what was planned; the same key again gives the same rollout.
 
     ``revision`` is what the page showed. Raises StaleError when the route has moved on, jobs.RefusedError
-    with the plan's reason or for want of one against the gate, jobs.KeyReusedError when the key meant another.
+    with the plan's reason or for want of one against the gate, jobs.KeyReusedError when the key was used.
     """
     with transaction.atomic():
         job, new = jobs.start(Job.Kind.ROLLOUT, key, user, total=len(planned.replicas) + 1)

@@ -287,6 +287,7 @@ class Run:
         weights = get_peft_model_state_dict(self.model)
         weights = {name: w.detach().to("cpu", torch.bfloat16).contiguous() for name, w in weights.items()}
         save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        (folder / "adapter_model.safetensors").chmod(0o644)  # the engine may run as somebody else
         settings = self.model.peft_config["default"].to_dict()
         settings["base_model_name_or_path"] = self.config.base_name  # the engine's resolver compares it
         settings["inference_mode"] = True
