@@ -1,0 +1,111 @@
+"""Rare edits of what serves: keys, engines, versions, routes. Daily work has pages of its own.
+
+A key's secret is shown in the answer to the form that made it, and nowhere else.
+"""
+
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.db.models import F, QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from unfold.admin import ModelAdmin, TabularInline
+
+from inference.models import ApiKey, ModelVersion, Proxy, Route, RouteTarget, Upstream
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ModelAdmin):
+    """Keys are made and revoked, never shown again."""
+
+    list_display = ("name", "prefix", "state", "created_by", "created_at", "expires_at")
+    search_fields = ("name", "prefix")
+    filter_horizontal = ("routes",)
+    readonly_fields = ("prefix", "created_by", "created_at", "revoked_at")
+    fields = ("name", "routes", "may_call_versions", "expires_at", *readonly_fields)
+    actions: ClassVar = ["revoke"]
+
+    @admin.display(description="state")
+    def state(self, key: ApiKey) -> str:
+        if key.revoked_at:
+            return "revoked"
+        return "expired" if key.expires_at and key.expires_at <= timezone.now() else "in use"
+
+    @admin.action(description="Revoke: proxies refuse it within seconds")
+    def revoke(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
+        """One by one: each save publishes the routing anew."""
+        for key in keys.filter(revoked_at=None):
+            key.revoked_at = timezone.now()
+            key.save(update_fields=["revoked_at"])
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: ModelForm[ApiKey], change: bool) -> None:
+        if not change:
+            obj.created_by = request.user  # type: ignore[assignment]
+            form.secret = obj.issue()  # type: ignore[attr-defined]
+            request.issued_secret = form.secret  # type: ignore[attr-defined]
+        super().save_model(request, obj, form, change)
+
+    def response_add(
+        self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "API key made",
+            "key": obj,
+            "secret": request.issued_secret,  # type: ignore[attr-defined]
+            "opts": self.model._meta,
+        }
+        return TemplateResponse(request, "admin/inference/apikey/made.html", context)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Revoked instead: exchanges name the key that asked."""
+        return False
+
+
+@admin.register(Upstream)
+class UpstreamAdmin(ModelAdmin):
+    list_display = ("name", "base_url", "logprobs_mode", "enabled")
+    list_filter = ("enabled",)
+
+
+@admin.register(ModelVersion)
+class ModelVersionAdmin(ModelAdmin):
+    list_display = ("name", "kind", "base", "short", "created_at")
+    list_filter = ("kind",)
+    search_fields = ("name", "weights")
+    filter_horizontal = ("upstreams",)
+    readonly_fields = ("created_at",)
+
+
+class RouteTargetInline(TabularInline):
+    model = RouteTarget
+    extra = 0
+
+
+@admin.register(Route)
+class RouteAdmin(ModelAdmin):
+    """Targets can be corrected here; a rollout is the way to change them, with Back."""
+
+    list_display = ("name", "description", "capture", "durability", "revision")
+    readonly_fields = ("revision", "created_at")
+    inlines = (RouteTargetInline,)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        if any(formset.has_changed() for formset in formsets):
+            Route.objects.filter(pk=form.instance.pk).update(revision=F("revision") + 1)
+
+
+@admin.register(Proxy)
+class ProxyAdmin(ModelAdmin):
+    """News from the proxies; nothing here is configuration."""
+
+    list_display = ("name", "version", "applied_at", "seen_at")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

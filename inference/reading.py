@@ -1,0 +1,134 @@
+"""An exchange as a person reads it: turns of a conversation, Markdown made safe, and a call to repeat by hand.
+
+Pure. What people or models wrote is text here until it is escaped by a template or cleaned by ``markdown``.
+"""
+
+import json
+import shlex
+from dataclasses import dataclass, field
+from typing import Any
+
+import nh3
+from markdown_it import MarkdownIt
+
+TAGS = {
+    *("p", "br", "hr", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li", "a"),
+    *("h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td"),
+}
+LABELS = {
+    "system": "Instructions",
+    "developer": "Instructions",
+    "user": "Asked",
+    "assistant": "Answered",
+    "tool": "Looked up",
+    "function": "Looked up",
+}
+_reader = MarkdownIt("commonmark", {"html": False, "linkify": False}).enable(["table", "strikethrough"])
+
+
+def markdown(text: str) -> str:
+    """Safe HTML of untrusted Markdown: no HTML of its own, no pictures, links only to the web and to mail.
+
+    Headings are lowered below the page's own by CSS, not here.
+    """
+    return nh3.clean(
+        _reader.render(text),
+        tags=TAGS,
+        attributes={"a": {"href"}, "ol": {"start"}},
+        url_schemes={"http", "https", "mailto"},
+        link_rel="noopener noreferrer nofollow",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A tool that the model asked for."""
+
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message. ``folded`` turns are shown on request: instructions, and all but the last of a long talk."""
+
+    role: str
+    label: str
+    text: str
+    calls: list[Call] = field(default_factory=list)
+    folded: bool = False
+
+
+def plain(content: Any) -> str:
+    """A message's content as text; parts that are no text are named in brackets."""
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return json.dumps(content, ensure_ascii=False)
+    return "\n".join(_part(part) for part in content)
+
+
+def _part(part: Any) -> str:
+    if not isinstance(part, dict):
+        return str(part)
+    kind = str(part.get("type", "part"))
+    if "text" in part:
+        return str(part["text"])
+    return f"[{kind.removesuffix('_url').replace('_', ' ')}]"
+
+
+def calls(found: Any) -> list[Call]:
+    """Tool calls of a message or of an answer; what has another form than expected is left as it came."""
+    made = []
+    for call in found if isinstance(found, list) else []:
+        function = call.get("function", {}) if isinstance(call, dict) else {}
+        made.append(Call(str(function.get("name", "a tool")), _indented(function.get("arguments", ""))))
+    return made
+
+
+def _indented(arguments: Any) -> str:
+    try:
+        value = json.loads(arguments) if isinstance(arguments, str) else arguments
+        return json.dumps(value, ensure_ascii=False, indent=2)
+    except ValueError:
+        return str(arguments)
+
+
+def turns(messages: list[dict[str, Any]]) -> list[Turn]:
+    """Every message in order; only the last one that is no instruction stands unfolded."""
+    spoken = [i for i, message in enumerate(messages) if _role(message) not in ("system", "developer")]
+    last = spoken[-1] if spoken else len(messages) - 1
+    return [
+        Turn(
+            role=_role(message),
+            label=LABELS.get(_role(message), _role(message) or "Said"),
+            text=plain(message.get("content")),
+            calls=calls(message.get("tool_calls")),
+            folded=i != last,
+        )
+        for i, message in enumerate(messages)
+    ]
+
+
+def _role(message: dict[str, Any]) -> str:
+    return str(message.get("role", ""))
+
+
+def asked(messages: list[dict[str, Any]]) -> str:
+    """What was asked: the last message of the user, or the last at all."""
+    users = [message for message in messages if _role(message) == "user"] or messages
+    return plain(users[-1].get("content")) if users else ""
+
+
+def as_curl(base_url: str, surface: str, request: bytes) -> str:
+    """The same request, to be sent by hand. The key is a variable, never a secret."""
+    path = "chat/completions" if surface == "chat" else "completions"
+    body = request.decode("utf-8", "replace")
+    return (
+        f"curl {shlex.quote(f'{base_url}/v1/{path}')} \\\n"
+        '  -H "Authorization: Bearer $FLYWHEEL_KEY" \\\n'
+        "  -H 'Content-Type: application/json' \\\n"
+        f"  -d {shlex.quote(body)}"
+    )

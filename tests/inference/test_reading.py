@@ -1,0 +1,78 @@
+"""Conversations as people read them, and hostile text that stays text."""
+
+import json
+import shlex
+
+import pytest
+
+from inference import reading
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "<script>alert(1)</script>",
+        "<img src=x onerror=alert(1)>",
+        "[click](javascript:alert(1))",
+        "![pixel](https://evil.example/p.png)",
+        '<a href="#" style="position:fixed">x</a>',
+        "`<b>`<svg/onload=alert(1)>",
+    ],
+)
+def test_markdown_lets_nothing_run_load_or_style(hostile: str) -> None:
+    html = reading.markdown(hostile)
+    assert "<script" not in html
+    assert "<img" not in html
+    assert "<svg" not in html
+    assert 'href="javascript' not in html
+    assert "<a style" not in html
+    assert '" style' not in html
+
+
+def test_markdown_renders_what_models_write() -> None:
+    html = reading.markdown("**J00–J99** and\n\n1. one\n2. two\n\n| a | b |\n|---|---|\n| 1 | 2 |\n")
+    assert "<strong>J00–J99</strong>" in html
+    assert html.count("<li>") == 2
+    assert "<td>2</td>" in html
+
+
+def test_links_lead_out_without_telling_where_from() -> None:
+    assert 'rel="noopener noreferrer nofollow"' in reading.markdown("[x](https://example.org)")
+
+
+def test_only_the_last_message_stands_unfolded() -> None:
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "wheezing"},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"function": {"name": "find", "arguments": '{"q":1}'}}],
+        },
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "and this"}, {"type": "image_url", "image_url": {}}],
+        },
+    ]
+    turns = reading.turns(messages)
+    assert [turn.folded for turn in turns] == [True, True, True, False]
+    assert turns[2].calls[0].name == "find"
+    assert json.loads(turns[2].calls[0].arguments) == {"q": 1}
+    assert turns[3].text == "and this\n[image]"
+    assert reading.asked(messages) == "and this\n[image]"
+
+
+def test_messages_of_no_known_form_are_shown_and_never_an_error() -> None:
+    odd = [{"content": {"x": 1}}, {"role": "oracle", "content": ["a", 3]}, {"tool_calls": "nonsense"}]
+    assert [turn.text for turn in reading.turns(odd)] == ['{"x": 1}', "a\n3", ""]
+    assert reading.turns([]) == []
+    assert reading.asked([]) == ""
+    assert reading.calls([{"function": {"name": "f", "arguments": "{not json"}}])[0].arguments == "{not json"
+
+
+def test_the_curl_line_is_one_shell_command_with_the_very_body() -> None:
+    body = b'{"messages":[{"role":"user","content":"it\'s $HOME `id`"}]}'
+    words = shlex.split(reading.as_curl("http://127.0.0.1:8080", "chat", body).replace("\\\n", " "))
+    assert words[1] == "http://127.0.0.1:8080/v1/chat/completions"
+    assert words[-1].encode() == body
+    assert "Bearer $FLYWHEEL_KEY" in words[3]
