@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.db.models import F, QuerySet
-from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
@@ -40,11 +39,10 @@ class ApiKeyAdmin(ModelAdmin):
             key.revoked_at = timezone.now()
             key.save(update_fields=["revoked_at"])
 
-    def save_model(self, request: HttpRequest, obj: ApiKey, form: ModelForm[ApiKey], change: bool) -> None:
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         if not change:
             obj.created_by = request.user  # type: ignore[assignment]
-            form.secret = obj.issue()  # type: ignore[attr-defined]
-            request.issued_secret = form.secret  # type: ignore[attr-defined]
+            request.issued_secret = obj.issue()  # type: ignore[attr-defined]
         super().save_model(request, obj, form, change)
 
     def response_add(

@@ -1,4 +1,4 @@
-"""An exchange as a person reads it: turns of a conversation, Markdown made safe, and a call to repeat by hand.
+"""An exchange as a person reads it: turns of a conversation, Markdown made safe, a call to repeat by hand.
 
 Pure. What people or models wrote is text here until it is escaped by a template or cleaned by ``markdown``.
 """
@@ -50,7 +50,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message. ``folded`` turns are shown on request: instructions, and all but the last of a long talk."""
+    """One message. ``folded`` ones are shown on request: instructions, and all but the last."""
 
     role: str
     label: str
