@@ -10,11 +10,11 @@ STAGES = $(PYTHON) -m flywheel.local.stages
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; $(PYTHON) is " + sys.version.split()[0])'
 
 demo: .python
-	@$(INSTALL) ports web engine
+	@$(INSTALL) ports web engine model
 	@exec $(DEMO) start
 
 demo-turn: .python
-	@$(INSTALL) web engine
+	@$(INSTALL) web engine model
 	@exec $(DEMO) turn $(TURN)
 
 test: .python
@@ -24,5 +24,5 @@ check: .python
 	@$(STAGES) check
 
 screenshots: .python
-	@$(INSTALL) web engine browser
+	@$(INSTALL) web engine model browser
 	@exec $(DEMO) screenshots

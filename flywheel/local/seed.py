@@ -29,6 +29,7 @@ from inference.models import ApiKey, ModelVersion, Route, RouteTarget, Upstream,
 QUEUE = "icd-chapters"
 OPERATOR = "admin"
 REVIEWER = "coder"
+UPSTREAM = "engine"
 REFERENCE = "reference-reviewer"
 """Judges by the tabular list; can't sign in."""
 
@@ -81,7 +82,7 @@ def _people() -> dict[str, str]:
 
 
 def _serving(home: Home, served: str) -> None:
-    upstream, _ = Upstream.objects.update_or_create(name="engine", defaults={"base_url": home.engine_url})
+    upstream, _ = Upstream.objects.update_or_create(name=UPSTREAM, defaults={"base_url": home.engine_url})
     version = ModelVersion.objects.filter(name=served).first()
     if version is None:
         folder = home.models / served

@@ -1,15 +1,12 @@
 """The coding desk's product: sends phrases to the proxy as any application would, with OpenAI's own client.
 
 Half of the answers are streamed. Knows the desk's prompt and the headers a client may send; nothing of how
-exchanges are kept. Run by the demonstration's supervisor: `python -m flywheel.local.traffic --count 300`.
+exchanges are kept or what becomes of them (desk.py).
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -101,21 +98,3 @@ def progress(total: int, what: str = "phrases") -> Callable[[int], None]:
             print(f"  {done} of {total} {what}, {rate:.0f} a second", flush=True)
 
     return told
-
-
-def main() -> int:
-    """Command line: exit 0 when every phrase was answered, 1 with one line when one was not."""
-    parser = argparse.ArgumentParser(prog="python -m flywheel.local.traffic")
-    parser.add_argument("--count", type=int, default=300)
-    count: int = parser.parse_args().count
-    home = Home.open(os.environ)
-    try:
-        asyncio.run(send(home.running() or home, coding.draw(count, SEED), progress(count)))
-    except (TrafficError, ValueError) as error:
-        print(f"traffic: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

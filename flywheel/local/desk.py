@@ -1,0 +1,65 @@
+"""The coding desk's traffic as Flywheel sees it: how much was sent, whether it arrived, what is queued.
+
+Joins the product's side (traffic.py) with the trace store and the queue. Phrases are sent in one order, so
+that a number says which have been sent already, whoever sent them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from annotations import sampling
+from annotations.models import Queue
+from flywheel.local import coding, traffic
+from flywheel.local.home import Home
+from inference import queries
+
+DRAIN_PATIENCE = 120.0
+"""Seconds until an answered exchange must be in ClickHouse."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What was answered, and the ids of those answers that ClickHouse does not have."""
+
+    answers: list[traffic.Answered]
+    missing: set[str]
+
+
+def sent(home: Home) -> int:
+    """How many phrases of the order have been sent and answered."""
+    try:
+        return int((home.root / "traffic-sent").read_text())
+    except FileNotFoundError:
+        return 0
+
+
+def deliver(home: Home, until: int, say: Callable[[str], None]) -> Delivery:
+    """Send the phrases up to number `until` that have not been sent, and wait for the drain.
+
+    Raises traffic.TrafficError when one is not answered.
+    """
+    first = sent(home)
+    phrases = coding.draw(until, traffic.SEED)[first:]
+    answers = asyncio.run(traffic.send(home, phrases, traffic.progress(len(phrases))))
+    (home.root / "traffic-sent").write_text(str(until))
+    ids = {answer.exchange_id for answer in answers}
+    if len(ids) != len(answers):
+        raise traffic.TrafficError("two answers carried the same exchange id")
+    deadline = time.monotonic() + DRAIN_PATIENCE
+    while (missing := ids - stored(ids)) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    if not missing:
+        say(f"  all {len(ids)} exchanges are in ClickHouse")
+    return Delivery(answers, missing)
+
+
+def fill(queue: Queue, wanted: int) -> int:
+    """Draw exchanges into the queue until it holds `wanted` items; returns how many it holds."""
+    lacking = wanted - queue.items.count()
+    if lacking > 0:
+        sampling.fill(queue, lacking)
+    return queue.items.count()
