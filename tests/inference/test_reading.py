@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from typing import Any
 
 import pytest
 
@@ -25,8 +26,7 @@ def test_markdown_lets_nothing_run_load_or_style(hostile: str) -> None:
     assert "<img" not in html
     assert "<svg" not in html
     assert 'href="javascript' not in html
-    assert "<a style" not in html
-    assert '" style' not in html
+    assert "<a" not in html or "style" not in html
 
 
 def test_markdown_renders_what_models_write() -> None:
@@ -41,7 +41,7 @@ def test_links_lead_out_without_telling_where_from() -> None:
 
 
 def test_only_the_last_message_stands_unfolded() -> None:
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "wheezing"},
         {
@@ -63,7 +63,11 @@ def test_only_the_last_message_stands_unfolded() -> None:
 
 
 def test_messages_of_no_known_form_are_shown_and_never_an_error() -> None:
-    odd = [{"content": {"x": 1}}, {"role": "oracle", "content": ["a", 3]}, {"tool_calls": "nonsense"}]
+    odd: list[dict[str, Any]] = [
+        {"content": {"x": 1}},
+        {"role": "oracle", "content": ["a", 3]},
+        {"tool_calls": "nonsense"},
+    ]
     assert [turn.text for turn in reading.turns(odd)] == ['{"x": 1}', "a\n3", ""]
     assert reading.turns([]) == []
     assert reading.asked([]) == ""
