@@ -43,6 +43,9 @@ class Queue(models.Model):
 
     slug = models.SlugField(unique=True)
     name = models.CharField(max_length=100)
+    key = models.CharField(
+        max_length=43, unique=True, null=True, editable=False, help_text="The form's: pressed twice, made once."
+    )
     filter = models.TextField(blank=True, help_text="Which exchanges: the explorer's filter line.")
     order = models.CharField(max_length=9, choices=Order, default=Order.RANDOM)
     question = models.CharField(max_length=200, default="Is this the right answer?")

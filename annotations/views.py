@@ -1,43 +1,246 @@
-"""Placeholders; the owner of this room replaces them."""
+"""The reviewer's pages: the next item, judging it, taking back, what I judged.
 
+Only listed reviewers get in, whatever else they may do; to everybody else a queue does not exist. Each view
+answers a page or its fragment from the same context. The lead's pages are in annotations.queue_views.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from functools import wraps
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.request import QueryDict
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_POST, require_safe
+
+from annotations import guidelines, judging, leases, progress, showing
+from annotations.judging import Judgement, NotTaken
+from annotations.models import Item, Queue
+from annotations.reading import read
+from annotations.showing import Showing
+
+ReviewView = Callable[[HttpRequest, Queue, User], HttpResponse]
+LONGEST_SECONDS = 3600.0
 
 
-def review_home(request: HttpRequest, **kwargs: object) -> HttpResponse:
-    raise Http404
+def is_fragment(request: HttpRequest) -> bool:
+    return request.headers.get("HX-Request") == "true"
 
 
-def review(request: HttpRequest, **kwargs: object) -> HttpResponse:
-    raise Http404
+def reviewer_only(view: ReviewView) -> Callable[..., HttpResponse]:
+    """Give the view its queue and the person; 404 to who is not listed, 401 to a script whose session ended.
+
+    A post that was written by one person is never taken from another: 403.
+    """
+
+    @wraps(view)
+    def guarded(request: HttpRequest, slug: str) -> HttpResponse:
+        if not isinstance(request.user, User):
+            if is_fragment(request):
+                return render(request, "annotations/signed_out.html", status=401)
+            return redirect_to_login(request.get_full_path())
+        queue = get_object_or_404(Queue.objects.visible_to(request.user), slug=slug)
+        written_by = request.POST.get("reviewer")
+        if written_by and written_by != str(request.user.pk):
+            return render(request, "annotations/somebody_else.html", status=403)
+        return view(request, queue, request.user)
+
+    return guarded
 
 
-def review_mine(request: HttpRequest, **kwargs: object) -> HttpResponse:
-    raise Http404
+def review_home(request: HttpRequest) -> HttpResponse:
+    """Her queues, or straight into the only one (``?all`` stays)."""
+    if not isinstance(request.user, User):
+        return redirect_to_login(request.get_full_path())
+    queues = list(Queue.objects.visible_to(request.user).order_by("name"))
+    opened = [queue for queue in queues if queue.state == Queue.State.OPEN]
+    if len(queues) == 1 and opened and "all" not in request.GET:
+        return redirect("review", opened[0].slug)
+    waits = [(queue, progress.waiting_for(queue, request.user)) for queue in queues]
+    waiting = sum(count for queue, count in waits if queue in opened)
+    return render(request, "annotations/home.html", {"waits": waits, "waiting": waiting})
 
 
-def review_judge(request: HttpRequest, **kwargs: object) -> HttpResponse:
-    raise Http404
+@require_safe
+@reviewer_only
+def review(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
+    """The next item; a reload gives the same one. ``?open=correct`` opens a panel, ``?done`` ends the sitting."""
+    finished = "done" in request.GET
+    showings = [] if finished else _next(queue, user)
+    if showings:
+        first = showings[0]
+        first.newcomer = showing.is_newcomer(user)
+        first.opened = request.GET.get("open", "") if request.GET.get("open") in showing.PANELS else ""
+    return _page(request, queue, user, showings, finished=finished)
 
 
-def review_undo(request: HttpRequest, **kwargs: object) -> HttpResponse:
-    raise Http404
+@require_safe
+@reviewer_only
+def review_next(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
+    """What the page does not hold yet, or why nothing comes."""
+    if not is_fragment(request):
+        return redirect("review", queue.slug)
+    held = _held(request.GET)
+    showings = _next(queue, user, held)
+    context = _context(queue, user) | {"showings": showings, "ending": None}
+    if not showings and not held:
+        context["ending"] = _ending(queue, user)
+    return render(request, "annotations/reply.html", context)
 
 
-def review_next(request: HttpRequest, **kwargs: object) -> HttpResponse:
-    raise Http404
+@require_POST
+@reviewer_only
+def review_judge(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
+    """Take a judgement in. 409, 410 and 422 bring the item back with what was typed."""
+    item = _item(request, queue)
+    key, said = request.POST.get("key", ""), _said(request.POST)
+    try:
+        if said.decision == "skip":
+            leases.skip(item, user, key)
+        else:
+            judging.judge(item, user, key, said, seconds=_seconds(request.POST))
+    except judging.Unknown as unknown:
+        raise Http404(unknown.message) from unknown
+    except NotTaken as told:
+        back = showing.returned(item, queue, key, said, told)
+        return _returned(request, queue, user, back)
+    if not is_fragment(request):
+        return redirect("review", queue.slug)
+    context = _context(queue, user) | {"showings": _next(queue, user, _held(request.POST))}
+    return render(request, "annotations/reply.html", context)
 
 
-def queues(request: HttpRequest, **kwargs: object) -> HttpResponse:
-    raise Http404
+@require_POST
+@reviewer_only
+def review_undo(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
+    """Take a judgement back; its item is the next one shown."""
+    try:
+        item = judging.undo(queue, user, request.POST.get("key", ""))
+    except judging.Unknown as unknown:
+        raise Http404(unknown.message) from unknown
+    except NotTaken as told:
+        if is_fragment(request):
+            context = _context(queue, user) | {"notice": told.message}
+            return render(request, "annotations/reply.html", context, status=told.status)
+        messages.warning(request, told.message)
+        return redirect("review-mine", queue.slug)
+    if not is_fragment(request):
+        return redirect("review", queue.slug)
+    context = _context(queue, user)
+    place = leases.held(queue, user).filter(item=item).first()
+    context["showings"] = [showing.of(place, queue, context["progress"].next_number)] if place else []
+    return render(request, "annotations/reply.html", context)
 
 
-def queue_new(request: HttpRequest, **kwargs: object) -> HttpResponse:
-    raise Http404
+@require_safe
+@reviewer_only
+def review_mine(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
+    """What I judged, newest first; the latest can be changed."""
+    page = max(1, int(number)) if (number := request.GET.get("page", "1")).isdecimal() else 1
+    start = (page - 1) * 50
+    mine = list(judging.standing(queue, user)[start : start + 51])
+    changeable = judging.UNDO_BACK - start if queue.state != Queue.State.CLOSED else 0
+    context = {
+        "queue": queue,
+        "mine": [(a, read(a.item.messages), n < changeable) for n, a in enumerate(mine[:50])],
+        "count": judging.standing(queue, user).count(),
+        "undo_back": judging.UNDO_BACK,
+        "newer": page - 1,
+        "older": page + 1 if len(mine) > 50 else 0,
+    }
+    return render(request, "annotations/mine.html", context)
 
 
-def queue(request: HttpRequest, **kwargs: object) -> HttpResponse:
-    raise Http404
+def _next(queue: Queue, user: User, held: frozenset[str] = frozenset()) -> list[Showing]:
+    if queue.state != Queue.State.OPEN:
+        return []
+    return showing.reserved(queue, user, progress.of(queue, user).done, held)
 
 
-def queue_settings(request: HttpRequest, **kwargs: object) -> HttpResponse:
-    raise Http404
+def _context(queue: Queue, user: User) -> dict[str, Any]:
+    return {"queue": queue, "progress": progress.of(queue, user), "last": showing.last(queue, user)}
+
+
+def _page(
+    request: HttpRequest,
+    queue: Queue,
+    user: User,
+    showings: list[Showing],
+    *,
+    finished: bool = False,
+    status: int = 200,
+) -> HttpResponse:
+    context = _context(queue, user)
+    context |= {
+        "showings": showings,
+        "ending": None if showings else _ending(queue, user, finished=finished),
+        "guidelines": guidelines.render(queue.guidelines),
+        "changes": guidelines.changes_for(queue, context["last"]),
+        "undo_back": judging.UNDO_BACK,
+    }
+    return render(request, "annotations/review.html", context, status=status)
+
+
+def _returned(request: HttpRequest, queue: Queue, user: User, back: Showing) -> HttpResponse:
+    assert back.told is not None
+    if is_fragment(request):
+        context = _context(queue, user) | {"showings": [back]}
+        return render(request, "annotations/reply.html", context, status=back.told.status)
+    back.number = progress.of(queue, user).next_number
+    return _page(request, queue, user, [back], status=back.told.status)
+
+
+def _ending(queue: Queue, user: User, *, finished: bool = False) -> dict[str, Any]:
+    """Why no item is shown: a word for the template, and its figures."""
+    others = Queue.objects.visible_to(user).filter(state=Queue.State.OPEN).exclude(pk=queue.pk).order_by("name")
+    found: dict[str, Any] = {
+        "others": [(other, n) for other in others if (n := progress.waiting_for(other, user))],
+        "sitting": progress.sitting(queue, user),
+        "state": queue.state,
+    }
+    if finished:
+        return found | {"why": "done"}
+    if queue.state != Queue.State.OPEN:
+        return found | {"why": "stopped"}
+    elsewhere = progress.elsewhere(queue, user)
+    if elsewhere.count:
+        return found | {"why": "elsewhere", "elsewhere": elsewhere}
+    day_ago = timezone.now() - timedelta(days=1)
+    return found | {"why": "empty", "new_a_day": queue.items.filter(created_at__gt=day_ago).count()}
+
+
+def _item(request: HttpRequest, queue: Queue) -> Item:
+    pk = request.POST.get("item", "")
+    if not pk.isdecimal():
+        raise Http404
+    item = get_object_or_404(queue.items.select_related("queue"), pk=pk)
+    item.queue = queue
+    return item
+
+
+def _said(post: QueryDict) -> Judgement:
+    """A button without script carries one value, so a reason may ride behind the decision: ``reject:Wrong``."""
+    decision, _, reason = post.get("decision", "").partition(":")
+    return Judgement(
+        decision,
+        post.get("answer", "") if decision == "correct" else "",
+        post.get("reason", "") or reason,
+        post.get("note", "").strip(),
+    )
+
+
+def _seconds(post: QueryDict) -> float | None:
+    try:
+        seconds = float(post.get("seconds", ""))
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds <= LONGEST_SECONDS else None
+
+
+def _held(query: QueryDict) -> frozenset[str]:
+    return frozenset(query.get("held", "").split(","))  - {""}

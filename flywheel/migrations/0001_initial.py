@@ -12,7 +12,7 @@ class Migration(migrations.Migration):
     initial = True
 
     dependencies = [
-        ('annotations', '0002_alter_item_group_alter_item_started_at_and_more'),
+        ('annotations', '0001_initial'),
         ('inference', '0001_initial'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

@@ -1,0 +1,146 @@
+"""How far a queue is: for a reviewer in her words, and for the lead by state, place and person."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from statistics import median
+
+from django.contrib.auth.models import User
+from django.db.models import Count, Q
+from django.utils import timezone
+
+from annotations import judging, leases
+from annotations.models import Annotation, Assignment, Item, Queue
+
+_BREAK = timedelta(minutes=30)
+"""A longer pause than this between two judgements ends a sitting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Of ``total`` items, how many need nothing more from this person."""
+
+    done: int
+    total: int
+
+    @property
+    def next_number(self) -> int:
+        return min(self.done + 1, self.total)
+
+
+def of(queue: Queue, reviewer: User) -> Progress:
+    """A reviewer's progress: what is decided, or waits for others only."""
+    hers = Q(assignments__reviewer=reviewer, assignments__done_at__isnull=False)
+    counts = queue.items.aggregate(total=Count("pk"), waiting=Count("pk", filter=Q(state=Item.State.WAITING)))
+    judged_and_waiting = queue.items.filter(hers, state=Item.State.WAITING).count()
+    return Progress(counts["total"] - counts["waiting"] + judged_and_waiting, counts["total"])
+
+
+def waiting_for(queue: Queue, reviewer: User) -> int:
+    """Items this person could judge now: reserved for them, or free and not judged by them."""
+    mine = Assignment.objects.filter(reviewer=reviewer, done_at__isnull=False).values("item")
+    held = leases.held(queue, reviewer).count()
+    free = leases.free_items(queue).exclude(pk__in=mine).exclude(pk__in=leases.held(queue, reviewer).values("item"))
+    return held + free.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Items that wait, but are reserved for others, and when the last of those places ends."""
+
+    count: int
+    until: datetime | None
+
+
+def elsewhere(queue: Queue, reviewer: User) -> Elsewhere:
+    """Why nothing is here for this person although something waits."""
+    places = Assignment.objects.filter(queue=queue, done_at=None, slot__isnull=False).exclude(reviewer=reviewer)
+    ends = list(places.order_by("-leased_until").values_list("leased_until", flat=True))
+    return Elsewhere(len(ends), ends[0] if ends else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Sitting:
+    """What a person did in one go."""
+
+    judged: int
+    minutes: int
+    settled: int
+    second_opinion: int
+    waiting_for_others: int
+
+
+def sitting(queue: Queue, reviewer: User) -> Sitting:
+    """The person's latest sitting in this queue; breaks of half an hour divide sittings. 1,000 at most."""
+    judged = list(judging.standing(queue, reviewer)[:1000])
+    latest: list[Annotation] = []
+    for annotation in judged:
+        if latest and latest[-1].created_at - annotation.created_at > _BREAK:
+            break
+        latest.append(annotation)
+    if not latest:
+        return Sitting(0, 0, 0, 0, 0)
+    passed = latest[0].created_at - latest[-1].created_at
+    states = [a.item.state for a in latest]
+    return Sitting(
+        len(latest),
+        max(1, round(passed.total_seconds() / 60)),
+        states.count(Item.State.SETTLED),
+        states.count(Item.State.CONFLICT),
+        states.count(Item.State.WAITING),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One reviewer's share. ``reference`` says that a list answered, not a person."""
+
+    reviewer: User
+    count: int
+    median_seconds: float | None
+    reference: bool
+    last_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A queue for its lead."""
+
+    total: int
+    by_state: dict[str, int]
+    reserved: list[Assignment]
+    work: list[Work]
+    by_reference: int
+
+    @property
+    def waiting(self) -> int:
+        return self.by_state.get(Item.State.WAITING, 0)
+
+
+def overview(queue: Queue) -> Overview:
+    """What waits, who holds what, and who did how much."""
+    by_state = dict(queue.items.order_by().values_list("state").annotate(n=Count("pk")))
+    reserved = (
+        Assignment.objects.filter(queue=queue, done_at=None, slot__isnull=False, leased_until__gt=timezone.now())
+        .select_related("item", "reviewer")
+        .order_by("leased_until", "id")
+    )
+    work = _work(Annotation.objects.standing().filter(item__queue=queue).select_related("reviewer"), queue)
+    by_reference = sum(w.count for w in work if w.reference)
+    return Overview(sum(by_state.values()), by_state, list(reserved), work, by_reference)
+
+
+def _work(judgements: Iterable[Annotation], queue: Queue) -> list[Work]:
+    """Each reviewer's share, the busiest first; listed reviewers who have not begun come last."""
+    by_person: dict[tuple[User, bool], list[Annotation]] = {}
+    for annotation in judgements:
+        by_person.setdefault((annotation.reviewer, annotation.by_reference), []).append(annotation)
+    work = []
+    for (reviewer, reference), given in by_person.items():
+        times = [a.seconds for a in given if a.seconds is not None]
+        last = max(a.created_at for a in given)
+        work.append(Work(reviewer, len(given), median(times) if times else None, reference, last))
+    work.sort(key=lambda w: -w.count)
+    begun = {w.reviewer for w in work}
+    idle = [person for person in queue.reviewers.order_by("username") if person not in begun]
+    return work + [Work(person, 0, None, False, None) for person in idle]

@@ -1,0 +1,95 @@
+"""One item as a page shows it: what is read, what was typed so far, and why it came back.
+
+Joins a place (annotations.leases) with its reading; leaves HTML to the templates.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from django.contrib.auth.models import User
+
+from annotations import judging, leases
+from annotations.judging import CANT_JUDGE_REASONS, Judgement, NotTaken
+from annotations.models import Annotation, Assignment, Item, Queue
+from annotations.reading import Reading, read
+
+PANELS = ("reject", "correct", "cant_judge")
+"""Decisions that ask for more: what ``?open=`` may name."""
+
+
+@dataclass
+class Showing:
+    """An item on somebody's screen. ``opened`` names the panel that is open; ``told`` is why it came back."""
+
+    item: Item
+    queue: Queue
+    key: str
+    number: int = 0
+    opened: str = ""
+    said: Judgement | None = None
+    told: NotTaken | None = None
+    newcomer: bool = False
+    skipped: bool = False
+    heat_map_seen: bool = False
+
+    @cached_property
+    def reading(self) -> Reading:
+        return read(self.item.messages)
+
+    @property
+    def lost(self) -> bool:
+        """Whether it can no longer be answered here."""
+        return self.told is not None and self.told.status in (409, 410)
+
+    @property
+    def typed(self) -> str:
+        """What the correction's field holds: what was typed, else nothing to choose, or the answer to edit."""
+        if self.said and self.said.answer:
+            return self.said.answer
+        return "" if self.queue.answers else self.item.answer
+
+    @property
+    def equals_answer(self) -> bool:
+        """Whether the refused correction was the model's own answer."""
+        return bool(self.said and self.told and self.said.answer.strip() == self.item.answer.strip())
+
+    @property
+    def cant_judge_reasons(self) -> tuple[str, ...]:
+        return CANT_JUDGE_REASONS
+
+
+def of(place: Assignment, queue: Queue, number: int = 0) -> Showing:
+    """A reserved place as it is shown."""
+    return Showing(
+        place.item,
+        queue,
+        place.key,
+        number,
+        skipped=place.skipped_at is not None,
+        heat_map_seen=place.heat_map_seen,
+    )
+
+
+def returned(item: Item, queue: Queue, key: str, said: Judgement, told: NotTaken) -> Showing:
+    """An item that comes back with what was typed and why."""
+    return Showing(item, queue, key, opened=_panel(said), said=said, told=told)
+
+
+def _panel(said: Judgement) -> str:
+    return said.decision if said.decision in PANELS else ""
+
+
+def reserved(queue: Queue, reviewer: User, done: int, held: frozenset[str] = frozenset()) -> list[Showing]:
+    """The person's next items without those their page holds, numbered on from ``done``."""
+    showings = [of(place, queue, done + n) for n, place in enumerate(leases.reserve(queue, reviewer), 1)]
+    return [showing for showing in showings if showing.key not in held]
+
+
+def last(queue: Queue, reviewer: User) -> Annotation | None:
+    """What undo would take back."""
+    return judging.standing(queue, reviewer).first()
+
+
+def is_newcomer(reviewer: User) -> bool:
+    """Whether this is the person's first item ever, in any queue."""
+    return not Annotation.objects.filter(reviewer=reviewer).exists()

@@ -1,0 +1,107 @@
+// Turns a <select data-choice> into a list that is found by typing a few letters (ARIA combobox with a listbox
+// that stays open). Choosing sets the select and fires "choose" on it.
+import { say } from "../flywheel/live.js";
+
+let count = 0;
+
+// Every typed word must begin a word of the label; labels where the first one begins the label come first.
+export function matches(labels, typed) {
+  const words = typed.toLowerCase().split(/\s+/).filter(Boolean);
+  const starts = (label, word) => label.toLowerCase().split(/[\s,/()–-]+/).some((part) => part.startsWith(word));
+  const inside = (label, word) => label.toLowerCase().includes(word);
+  const found = labels.filter((label) => words.every((word) => starts(label, word)));
+  const rest = labels.filter((label) => !found.includes(label) && words.every((word) => inside(label, word)));
+  if (!words.length) return found;
+  const first = (label) => (label.toLowerCase().startsWith(words[0]) ? 0 : 1);
+  return [...found.sort((a, b) => first(a) - first(b)), ...rest];
+}
+
+export function enhance(select) {
+  if (select.hidden) return;
+  const labels = [...select.options].map((option) => option.value).filter(Boolean);
+  const list = document.createElement("ul");
+  list.id = `choices-${++count}`;
+  list.className = "choices";
+  list.setAttribute("role", "listbox");
+  list.setAttribute("aria-label", "Answers");
+  const input = document.createElement("input");
+  const attributes = {
+    type: "text", class: "control", role: "combobox", "aria-controls": list.id, "aria-expanded": "true",
+    "aria-autocomplete": "list", "aria-label": "The right answer: type a few letters", autocomplete: "off",
+    autocapitalize: "off", spellcheck: "false", placeholder: "Type a few letters", enterkeyhint: "send",
+    "aria-describedby": select.getAttribute("aria-describedby"),
+  };
+  for (const [name, value] of Object.entries(attributes)) input.setAttribute(name, value);
+  input.value = select.value;
+  let active = -1;
+
+  function activate(index) {
+    const options = list.children;
+    options[active]?.setAttribute("aria-selected", "false");
+    active = options.length ? (index + options.length) % options.length : -1;
+    const option = options[active];
+    input.setAttribute("aria-activedescendant", option?.id ?? "");
+    option?.setAttribute("aria-selected", "true");
+    option?.scrollIntoView({ block: "nearest" });
+  }
+
+  function draw() {
+    const found = matches(labels, input.value);
+    list.replaceChildren(...found.map((label, index) => {
+      const option = document.createElement("li");
+      option.id = `${list.id}-${index}`;
+      option.setAttribute("role", "option");
+      option.setAttribute("aria-selected", "false");
+      option.dir = "auto";
+      option.textContent = label;
+      option.dataset.value = label;
+      if (label === select.dataset.original) {
+        const note = document.createElement("span");
+        note.className = "muted";
+        note.textContent = " the model’s answer";
+        option.append(note);
+      }
+      return option;
+    }));
+    active = -1;
+    activate(0);
+    if (!found.length) {
+      const none = document.createElement("li");
+      none.className = "muted";
+      none.textContent = "None fits. Try other letters.";
+      list.replaceChildren(none);
+      input.removeAttribute("aria-activedescendant");
+      active = -1;
+    }
+    return found.length;
+  }
+
+  function choose(value) {
+    select.value = value;
+    input.value = value;
+    select.dispatchEvent(new CustomEvent("choose", { bubbles: true }));
+  }
+
+  input.addEventListener("input", () => {
+    select.value = "";
+    const found = draw();
+    say(found === 1 ? "1 answer fits" : `${found} answers fit`);
+  });
+  input.addEventListener("keydown", (event) => {
+    if (event.isComposing) return;
+    const moves = { ArrowDown: active + 1, ArrowUp: active - 1 };
+    if (event.key in moves) activate(moves[event.key]);
+    else if (event.key === "Enter" && !event.repeat) {
+      const value = list.children[active]?.dataset.value;
+      if (value) choose(value);
+    } else return;
+    event.preventDefault();
+  });
+  list.addEventListener("click", (event) => {
+    const option = event.target.closest("[role=option]");
+    if (option) choose(option.dataset.value);
+  });
+  select.hidden = true;
+  select.after(input, list);
+  draw();
+}

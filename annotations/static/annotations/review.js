@@ -1,0 +1,271 @@
+// The review screen: shows the next item in the same frame and lets the outbox post behind it.
+// Without this script every button is a plain form.
+import { say } from "../flywheel/live.js";
+import { restart, seconds, tooSoon } from "./clock.js";
+import { Outbox } from "./outbox.js";
+import * as panels from "./panels.js";
+import "./keys.js";
+
+const page = document.querySelector("[data-review]");
+const main = document.getElementById("main");
+const stage = document.getElementById("stage");
+const ahead = document.getElementById("ahead");
+const incoming = document.getElementById("incoming");
+const strip = document.getElementById("strip");
+const bar = document.querySelector(".review-bar");
+const queue = page.dataset.queue;
+const outbox = new Outbox(document.body.dataset.user);
+const DONE = {
+  approve: "Approved", reject: "Rejected", correct: "Corrected", cant_judge: "Marked as can’t judge",
+  flag: "Flagged as personal data", skip: "Skipped",
+};
+let fetching = false;
+
+const current = () => stage.querySelector("[data-item]");
+const keys = () => [...document.querySelectorAll("#stage [data-item], #ahead [data-item]")].map((a) => a.dataset.key);
+const here = () => outbox.entries.filter((entry) => entry.queue === queue);
+outbox.extra = () => ({ held: keys().join(",") });
+
+// Items done, with those on their way.
+function done() {
+  const counts = { undo: -1, skip: 0 };
+  const waiting = here().reduce((sum, entry) => sum + (counts[entry.kind] ?? 1), 0);
+  return Number(document.getElementById("progress").dataset.done) + waiting;
+}
+
+const total = () => Number(document.getElementById("progress").dataset.total);
+
+function enable(yes) {
+  for (const button of bar.querySelectorAll("[data-act]")) button.disabled = !yes;
+  main.classList.toggle("ended", Boolean(stage.querySelector("[data-ending]")));
+}
+
+function show(article) {
+  stage.querySelector("[data-judgement]")?.removeAttribute("id");
+  stage.replaceChildren(article);
+  article.querySelector("[data-judgement]").id = "judge";
+  article.querySelector("[data-number]").textContent = Math.max(1, Math.min(done() + 1, total()));
+  panels.prepare(article);
+  enable(!("lost" in article.dataset));
+  scrollTo({ top: 0 });
+  restart();
+  const told = article.querySelector("[data-told]:not([hidden])");
+  (told?.querySelector("a, button") ?? article.querySelector(".item-title")).focus();
+}
+
+function advance() {
+  const next = ahead.querySelector("[data-item]");
+  if (next) {
+    show(next);
+    return;
+  }
+  stage.replaceChildren();
+  enable(false);
+  setTimeout(() => { if (!stage.children.length) wait(); }, 200);
+  fetchNext();
+}
+
+function wait() {
+  const words = document.createElement("p");
+  words.className = "fetching muted";
+  words.textContent = outbox.state === "offline"
+    ? "No connection. Keep this page open; your answers are sent when you are back."
+    : "Fetching the next one…";
+  stage.replaceChildren(words);
+}
+
+async function fetchNext() {
+  if (fetching || current() || here().length) return;
+  fetching = true;
+  try {
+    const response = await fetch(`${page.dataset.next}?held=${keys().join(",")}`, { headers: { "HX-Request": "true" } });
+    if (response.ok) take(await response.text());
+    if (response.status === 401) warn("signed-out");
+  } catch {
+    // The tick tries again.
+  } finally {
+    fetching = false;
+  }
+}
+
+// Puts a reply's parts where they belong; its articles are those the page does not hold yet.
+function take(html, first = false) {
+  htmx.swap("#incoming", html, { swapStyle: "innerHTML", swapDelay: 0, settleDelay: 0 });
+  const held = keys();
+  const news = [...incoming.querySelectorAll("[data-item]")];
+  const notice = incoming.querySelector("[data-notice]");
+  const ending = incoming.querySelector("[data-ending]");
+  showLast();
+  if (first && news.length) {
+    if (current()) ahead.prepend(current());
+    show(news[0]);
+  } else {
+    ahead.append(...news.filter((article) => !held.includes(article.dataset.key)));
+    if (ending && !current() && !ahead.children.length) end(ending);
+    else if (!current() && ahead.children.length) advance();
+  }
+  if (notice) {
+    strip.replaceChildren(...notice.childNodes);
+    strip.hidden = false;
+    say(strip.textContent, true);
+  }
+  incoming.replaceChildren();
+}
+
+function end(ending) {
+  if (stage.querySelector("[data-ending]")?.textContent === ending.textContent) return;
+  stage.replaceChildren(ending);
+  enable(false);
+  ending.querySelector("h2").focus();
+  say(ending.querySelector("h2").textContent);
+}
+
+// "Approved the last one · Undo" about what was given last, sent or not.
+function showLast() {
+  const last = document.getElementById("last");
+  const given = here().filter((entry) => entry.kind in DONE && entry.kind !== "skip").at(-1);
+  if (!given || here().some((entry) => entry.kind === "undo")) return;
+  last.elements.key.value = given.body.key;
+  last.querySelector(".last-words").textContent = `${DONE[given.kind]} the last one`;
+  last.querySelector("button").disabled = false;
+}
+
+function send(form, decision, reason) {
+  const field = (name) => form.elements[name]?.value ?? "";
+  const body = { key: field("key"), item: field("item"), reviewer: field("reviewer"), decision };
+  if (reason) body.reason = reason;
+  if (decision === "correct") body.answer = field("answer");
+  if (field("note").trim()) body.note = field("note").trim();
+  body.seconds = seconds();
+  outbox.add({ url: form.action, queue, kind: decision, body });
+  strip.hidden = true;
+  advance();
+  showLast();
+  const number = Math.min(done() + 1, total());
+  say(current() ? `${DONE[decision]}. Item ${number} of ${total()}` : `${DONE[decision]}.`);
+}
+
+function correct(form) {
+  const panel = panels.panelOf(current(), "correct");
+  const words = panels.refuse(panel);
+  panels.tell(panel, words);
+  if (words) say(words, true);
+  else send(form, "correct");
+}
+
+function act(button) {
+  const article = current();
+  const form = article?.querySelector("[data-judgement]");
+  if (!form || tooSoon()) return;
+  const decision = button.dataset.act;
+  const inPanel = button.closest("[data-panel]");
+  const asks = panels.panelOf(article, decision);
+  const needs = asks && !inPanel && (decision !== "reject" || asks.querySelector("[data-reason]"));
+  if (needs) {
+    if (asks.hidden) panels.open(article, decision);
+    else panels.close(article);
+  } else if (decision === "correct") correct(form);
+  else send(form, decision, button.dataset.reason);
+}
+
+function leave() {
+  const article = current();
+  if (!article || !panels.opened(article)) return false;
+  panels.close(article);
+  article.querySelector(".item-title").focus({ preventScroll: true });
+  return true;
+}
+
+function undo(form) {
+  const key = form.elements.key.value;
+  if (!key || form.querySelector("button").disabled) return;
+  form.querySelector("button").disabled = true;
+  form.querySelector(".last-words").textContent = "Taking it back…";
+  outbox.add({ url: form.action, queue, kind: "undo", body: { key, reviewer: form.elements.reviewer.value } });
+}
+
+function warn(state) {
+  const words = { "signed-out": "You are signed out. Your answers are kept on this device. ",
+    "somebody-else": "Somebody else is signed in here. Your answers are kept on this device until you are. " }[state];
+  if (!words) {
+    if (strip.dataset.state) strip.hidden = true;
+    delete strip.dataset.state;
+    return;
+  }
+  if (strip.dataset.state === state) return;
+  const link = document.createElement("a");
+  Object.assign(link, { href: page.dataset.signIn, target: "_blank", rel: "noopener", textContent: "Sign in again" });
+  strip.replaceChildren(words, link, " (new tab), then everything is sent.");
+  strip.dataset.state = state;
+  strip.hidden = false;
+  say(strip.textContent, true);
+}
+
+outbox.addEventListener("state", ({ detail: { state, waiting } }) => {
+  const sent = document.getElementById("sent");
+  const why = state === "offline" ? ", no connection" : "";
+  const words = waiting ? `${waiting} waiting${why}` : "Saved";
+  sent.classList.toggle("warn", waiting > 0 && why !== "");
+  sent.replaceChildren();
+  const glyph = document.createElement("span");
+  glyph.ariaHidden = "true";
+  glyph.textContent = waiting ? (why ? "▲" : "…") : "✓";
+  const text = document.createElement("span");
+  text.className = "sent-words";
+  text.textContent = words;
+  sent.append(glyph, " ", text);
+  warn(waiting ? state : "");
+  if (!current() && stage.querySelector(".fetching")) wait();
+});
+
+outbox.addEventListener("reply", ({ detail: { entry, html, status, ok } }) => {
+  const back = !ok || entry.kind === "undo";
+  if (entry.queue !== queue || status === 404 || status === 400) {
+    if (!ok) {
+      strip.textContent = `An answer was not taken${entry.body.answer ? `: “${entry.body.answer}”` : ""}. Its item is no longer here.`;
+      strip.hidden = false;
+    }
+  } else {
+    take(html, back);
+    if (entry.kind === "undo" && ok) say(`Taken back. Item ${done() + 1} of ${total()}`);
+  }
+  if (!current() && !outbox.entries.length) fetchNext();
+});
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-act], [data-leave], [data-go-on]");
+  if (!button) return;
+  event.preventDefault();
+  if (button.matches("[data-leave]")) leave();
+  else if (button.matches("[data-go-on]")) advance();
+  else act(button);
+});
+document.addEventListener("submit", (event) => {
+  if (event.target.matches("[data-undo]")) {
+    event.preventDefault();
+    undo(event.target);
+  } else if (event.target.matches("[data-judgement]")) event.preventDefault();
+});
+document.addEventListener("choose", () => correct(current().querySelector("[data-judgement]")));
+document.addEventListener("keydown", (event) => {
+  if (event.isComposing || event.repeat) return;
+  if (event.key === "Escape" && leave()) event.preventDefault();
+  const panel = event.target.closest?.("[data-panel]");
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && panel) {
+    event.preventDefault();
+    panel.querySelector("[data-send]").click();
+  }
+});
+// The last items are with others, or the connection was gone: look again by itself.
+document.body.addEventListener("tick", () => {
+  const why = stage.querySelector("[data-ending]")?.dataset.ending;
+  if (!current() && (why === "elsewhere" || !why)) fetchNext();
+});
+
+if (current()) {
+  panels.prepare(current());
+  restart();
+  enable(!("lost" in current().dataset));
+  current().querySelector(".item-title").focus({ preventScroll: true });
+} else enable(false);
+outbox.send();
