@@ -1,11 +1,66 @@
 """One call: what was asked, what was answered, and what the model was thinking, from the spooled bytes.
 
-Knows every API surface's request and answer forms, streamed and not. Pure: bytes in, values out. Leaves reading
-files to inference.spool, asking for tokens to inference.capture, and storing to inference.drain.
+Pure: bytes in, values out. Leaves the forms of the engines' answers to inference.answer, reading files to
+inference.spool, asking for tokens to inference.capture, and storing to inference.drain.
 """
 
-from dataclasses import dataclass, field
-from typing import Any
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
+
+import orjson
+
+from inference.answer import Answer, Choice, Tokens, read
+
+Surface = Literal["chat", "completions"]
+
+
+class Opened(TypedDict):
+    """What a recording begins with: all that the proxy knew before it called an engine."""
+
+    surface: Surface
+    streamed: bool
+    route: str
+    """What the client asked for as ``model``, whether it exists or not."""
+    model: str
+    weights: str
+    base_weights: str
+    tokenizer: str
+    upstream: str
+    logprobs_mode: str
+    key: str
+    user: str
+    session: str
+    tags: dict[str, str]
+    trace_id: str
+    span_id: str
+    parent_span_id: str
+    started_us: int
+    capture: str
+    top_k: int
+    """How many alternatives a token the answer can show by id; 0 when the client's own wish hides them."""
+    proxy: str
+    snapshot: int
+    """Number of the routing snapshot that was in force."""
+
+
+class Closed(TypedDict, total=False):
+    """What a recording ends with. Empty but for ``end_reason`` when the proxy died."""
+
+    end_reason: str
+    """``complete``: as the engine says in its answer; otherwise as in ``Exchange.end_reason``."""
+    status: int
+    """What the client was told."""
+    error: str
+    attempt: int
+    upstream: str
+    """Which replica answered; it may be another than the one opened with."""
+    capture: str
+    """Set when the engine would not give logprobs."""
+    first_byte_us: int
+    finished_us: int
+    tried: list[dict[str, str]]
+    """Replicas that were tried before, and why they did not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,45 +72,13 @@ class RawExchange:
     attempt: int
     """0, or the number of tries at other replicas before this one."""
     opened: dict[str, Any]
-    """The open frame's header: see ``Opened`` in inference.capture for its keys."""
+    """The open frame's header: ``Opened``."""
     request: bytes
     """The client's body, byte for byte, before anything was injected."""
     response: bytes
     """What the engine sent, byte for byte: a JSON body or an event stream, possibly cut off."""
     closed: dict[str, Any]
-    """The close frame's header: end_reason, status, error, first_byte_us, finished_us, truncated."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """One choice's generated tokens; n positions. Arrays as lists; offsets as in a ragged array.
-
-    The alternatives of position i are ``top_ids[top_offsets[i]:top_offsets[i + 1]]`` in descending order of
-    probability, without the sampled token unless it is among the top k itself.
-    """
-
-    choice: int
-    source: str
-    """``wire``, ``engine``, or the name of the model version that scored it later."""
-    ids: list[int]
-    logprobs: list[float]
-    """Natural logarithms, in the mode of ``Exchange.logprobs_mode``."""
-    top_ids: list[int]
-    top_logprobs: list[float]
-    top_offsets: list[int]
-    """n + 1 numbers from 0 to len(top_ids)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What one choice came to."""
-
-    index: int
-    text: str
-    finish_reason: str = ""
-    """As the engine gave it; empty when it never finished."""
-    reasoning: str = ""
-    tool_calls: list[dict[str, Any]] = field(default_factory=list)
+    """The close frame's header: ``Closed``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +112,9 @@ class Exchange:
     parent_span_id: str
     status: int
     end_reason: str
-    """stop, length, tool_calls, content_filter: as the engine said. Otherwise: client_left, engine_died,
-    engine_error, engine_timeout, refused, bad_request, proxy_died."""
+    """stop, length, tool_calls, content_filter: as the engine said. Otherwise: client_left, engine_died (it
+    broke off, or no replica could be reached), engine_error (it answered with an error), engine_timeout,
+    refused (a limit, or the disk), bad_request (nothing an engine could serve), proxy_died."""
     error: str
     messages: list[dict[str, Any]]
     """The chat's messages; a completion's prompt as one user message."""
@@ -102,7 +126,8 @@ class Exchange:
     prompt_token_ids: list[int]
     tokens: list[Tokens]
     capture: str
-    """``wire``, ``engine``, ``off``, or ``refused`` when the engine would not give logprobs."""
+    """``wire``, ``engine``, ``off``, ``refused`` when the engine would not give logprobs, or ``unsupported``
+    when asking for them would have changed this request's answer (echo, beam search)."""
     top_k: int
     tokens_match: bool | None
     """Whether the ids' count equals the engine's usage; None when either is unknown."""
@@ -114,5 +139,106 @@ class Exchange:
 
     @property
     def conversation(self) -> str:
-        """What turns of one conversation share: the session, or a hash of key, system prompt and first message."""
-        raise NotImplementedError
+        """What turns of one conversation share: the session, or a hash of key, system prompt and first
+        message.
+        """
+        if self.session:
+            return self.session
+        system = [m.get("content") for m in self.messages if m.get("role") in ("system", "developer")][:1]
+        first = [m.get("content") for m in self.messages if m.get("role") == "user"][:1]
+        return hashlib.sha256(orjson.dumps([self.key, system, first])).hexdigest()[:32]
+
+
+_NOT_PARAMETERS = {
+    *("model", "messages", "prompt", "stream", "stream_options", "user", "metadata"),
+    *("logprobs", "top_logprobs", "return_token_ids", "return_tokens_as_token_ids"),
+}
+
+
+def parse(raw: RawExchange) -> Exchange:
+    """The exchange in ``raw``. Raises ValueError when its request or headers are not what a proxy spools.
+
+    What the engine sent may be cut off or broken anywhere: then what can be read of it counts.
+    """
+    try:
+        opened, closed = raw.opened, raw.closed
+        body = _body(raw.request)
+        answer = read(opened["surface"], raw.response, opened["top_k"])
+        started_us, first_byte_us = opened["started_us"], closed.get("first_byte_us")
+        return Exchange(
+            exchange_id=raw.exchange_id,
+            attempt=raw.attempt,
+            started_us=started_us,
+            finished_us=closed.get("finished_us", first_byte_us or started_us),
+            first_token_seconds=None if first_byte_us is None else (first_byte_us - started_us) / 1e6,
+            surface=opened["surface"],
+            streamed=opened["streamed"],
+            route=opened["route"],
+            model=opened["model"],
+            weights=opened["weights"],
+            base_weights=opened["base_weights"],
+            upstream=closed.get("upstream", opened["upstream"]),
+            key=opened["key"],
+            user=opened["user"],
+            session=opened["session"],
+            tags=opened["tags"],
+            trace_id=opened["trace_id"],
+            span_id=opened["span_id"],
+            parent_span_id=opened["parent_span_id"],
+            status=closed.get("status", 0),
+            end_reason=_end_reason(closed, answer),
+            error=closed.get("error", "") or answer.error,
+            messages=_messages(body),
+            choices=answer.choices,
+            params={name: value for name, value in body.items() if name not in _NOT_PARAMETERS},
+            prompt_tokens=answer.prompt_tokens or len(answer.prompt_token_ids),
+            completion_tokens=answer.completion_tokens or sum(len(t.ids) for t in answer.tokens),
+            prompt_token_ids=answer.prompt_token_ids,
+            tokens=answer.tokens,
+            capture=closed.get("capture", opened["capture"]),
+            top_k=opened["top_k"],
+            tokens_match=_tokens_match(answer),
+            logprobs_mode=opened["logprobs_mode"],
+            tokenizer=opened["tokenizer"],
+            request=raw.request,
+            response=raw.response,
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"exchange {raw.exchange_id} can't be parsed: {error!r}") from error
+
+
+def _body(request: bytes) -> dict[str, Any]:
+    """The request as an object; a refused one may be anything, so what is none counts as empty."""
+    try:
+        body = orjson.loads(request)
+    except orjson.JSONDecodeError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _messages(body: dict[str, Any]) -> list[dict[str, Any]]:
+    messages = body.get("messages")
+    if isinstance(messages, list):
+        return [message for message in messages if isinstance(message, dict)]
+    prompt = body.get("prompt")
+    if prompt is None:
+        return []
+    several = isinstance(prompt, list) and all(isinstance(one, str | list) for one in prompt)
+    return [
+        {"role": "user", "content": one if isinstance(one, str) else orjson.dumps(one).decode()}
+        for one in (prompt if several else [prompt])
+    ]
+
+
+def _end_reason(closed: dict[str, Any], answer: Answer) -> str:
+    reason = str(closed.get("end_reason", "proxy_died"))
+    if reason != "complete":
+        return reason
+    finished = [choice.finish_reason for choice in answer.choices if choice.finish_reason]
+    return finished[0] if finished else "engine_error" if answer.error else "engine_died"
+
+
+def _tokens_match(answer: Answer) -> bool | None:
+    if not answer.tokens or not answer.completion_tokens:
+        return None
+    return answer.aligned and sum(len(tokens.ids) for tokens in answer.tokens) == answer.completion_tokens

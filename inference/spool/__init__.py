@@ -1,0 +1,13 @@
+"""The spool: exchanges on local disk, durable before their answers end, until the drain has stored them.
+
+A log of checksummed frames (frames.py) in segments. Each start of a proxy is a new epoch with segments of
+its own; one proxy writes to a spool (writer.py) and one drain reads it (reader.py). Files only: knows
+nothing of what the bytes mean.
+"""
+
+from inference.spool.files import SpoolBusyError
+from inference.spool.frames import Damage, Position
+from inference.spool.reader import SpoolReader
+from inference.spool.writer import Recording, Spool, SpoolFailedError
+
+__all__ = ["Damage", "Position", "Recording", "Spool", "SpoolBusyError", "SpoolFailedError", "SpoolReader"]

@@ -1,0 +1,198 @@
+"""The spool's bytes: frames, segment names, positions, and reading one frame after another past damage.
+
+A frame is a header of 48 bytes and a payload compressed with zstd. Header and payload have a checksum each,
+so a flipped byte in a payload is pinned on its exchange, and one in a header is walked past to the next
+valid header. The epoch in each header is random enough that no client can forge a frame inside a body.
+"""
+
+import os
+import re
+import struct
+import zlib
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Self
+
+import orjson
+import zstandard
+
+_HEADER = struct.Struct("<4sB3xIIQ16sI")
+"""Magic, kind, sequence, payload length, epoch, exchange, the payload's checksum; its own follows."""
+_CHECK = struct.Struct("<I")
+HEADER_BYTES = _HEADER.size + _CHECK.size
+MAGIC = b"\xf1FW\x01"
+_NAME = re.compile(r"^([0-9a-f]{16})-([0-9]{8})\.segment$")
+_SEARCH_BYTES = 1 << 20
+
+
+class Kind(IntEnum):
+    """What a frame carries: an exchange's beginning, a piece of its answer, its end."""
+
+    OPEN = 1
+    PART = 2
+    CLOSE = 3
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Position:
+    """A place in the spool. Orders by time of writing; ``str()`` and ``parse`` are each other's inverse."""
+
+    epoch: int
+    number: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch:016x}-{self.number:08d}:{self.offset}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises ValueError on what ``str()`` did not make."""
+        match = re.fullmatch(r"([0-9a-f]{16})-([0-9]{8}):([0-9]+)", text)
+        if match is None:
+            raise ValueError(f"not a position in a spool: {text!r}")
+        return cls(int(match[1], 16), int(match[2]), int(match[3]))
+
+    @property
+    def segment(self) -> str:
+        """The segment's file name."""
+        return segment_name(self.epoch, self.number)
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Bytes that could not be read, and the exchange they cost where that is known."""
+
+    segment: str
+    offset: int
+    reason: str
+    """torn (the last write of a process that died), header, payload, or missing (frames of an exchange)."""
+    exchange_id: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A frame as read: ``payload`` is still compressed, its checksum was right."""
+
+    kind: Kind
+    sequence: int
+    exchange_id: bytes
+    payload: bytes
+
+
+def segment_name(epoch: int, number: int) -> str:
+    """File name of an epoch's segment; names sort as they were written."""
+    return f"{epoch:016x}-{number:08d}.segment"
+
+
+def lock_name(epoch: int) -> str:
+    """File that the epoch's process holds locked while it lives."""
+    return f"{epoch:016x}.lock"
+
+
+def segments(directory: Path) -> list[Position]:
+    """The beginnings of the segments on disk, in order."""
+    found = (_NAME.match(entry.name) for entry in os.scandir(directory))
+    return sorted(Position(int(match[1], 16), int(match[2]), 0) for match in found if match)
+
+
+def encode(kind: Kind, sequence: int, epoch: int, exchange_id: bytes, payload: bytes) -> bytes:
+    """A frame's bytes. ``payload`` is what ``Packer`` made."""
+    head = _HEADER.pack(MAGIC, kind, sequence, len(payload), epoch, exchange_id, zlib.crc32(payload))
+    return b"".join((head, _CHECK.pack(zlib.crc32(head)), payload))
+
+
+class Packer:
+    """Compresses payloads. One a thread: the compressor is not safe to share."""
+
+    def __init__(self) -> None:
+        self._compress = zstandard.ZstdCompressor(level=1).compress
+
+    def pack(self, header: dict[str, Any] | None, body: bytes) -> bytes:
+        """A header (open and close frames) and bytes, together."""
+        if header is None:
+            return self._compress(body)
+        text = orjson.dumps(header)
+        return self._compress(b"".join((_CHECK.pack(len(text)), text, body)))
+
+
+def unpack(payload: bytes) -> bytes:
+    """A part's bytes. Raises ValueError."""
+    try:
+        return zstandard.ZstdDecompressor().decompress(payload)
+    except zstandard.ZstdError as error:
+        raise ValueError(str(error)) from error
+
+
+def unpack_with_header(payload: bytes) -> tuple[dict[str, Any], bytes]:
+    """The header and the bytes of an open or close frame. Raises ValueError."""
+    plain = unpack(payload)
+    if len(plain) < _CHECK.size:
+        raise ValueError("shorter than its header's length")
+    end = _CHECK.size + _CHECK.unpack_from(plain)[0]
+    return orjson.loads(plain[_CHECK.size : end]), plain[end:]
+
+
+class Segment:
+    """Reads one segment's frames in order from ``offset``, also while it is being written."""
+
+    def __init__(self, directory: Path, start: Position) -> None:
+        self._file = os.open(directory / start.segment, os.O_RDONLY | os.O_CLOEXEC)
+        self.start = start
+        self.offset = start.offset
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    @property
+    def size(self) -> int:
+        return os.fstat(self._file).st_size
+
+    @property
+    def position(self) -> Position:
+        """Just after the last frame read."""
+        return Position(self.start.epoch, self.start.number, self.offset)
+
+    def next(self) -> Frame | Damage | None:
+        """The next frame; None when it isn't wholly there (yet). Damage is stepped over when reported."""
+        offset = self.offset
+        head = os.pread(self._file, HEADER_BYTES, offset)
+        if len(head) < HEADER_BYTES:
+            return None
+        fields = self._fields(head)
+        if fields is None:
+            return self._resync()
+        kind, sequence, length, exchange_id, checksum = fields
+        payload = os.pread(self._file, length, offset + HEADER_BYTES)
+        if len(payload) < length:
+            return None
+        self.offset = offset + HEADER_BYTES + length
+        if zlib.crc32(payload) != checksum:
+            return Damage(self.start.segment, offset, "payload", exchange_id)
+        return Frame(kind, sequence, exchange_id, payload)
+
+    def _fields(self, head: bytes) -> tuple[Kind, int, int, bytes, int] | None:
+        if _CHECK.unpack_from(head, _HEADER.size)[0] != zlib.crc32(head[: _HEADER.size]):
+            return None
+        magic, kind, sequence, length, epoch, exchange_id, checksum = _HEADER.unpack_from(head)
+        if magic != MAGIC or epoch != self.start.epoch or kind not in Kind._value2member_map_:
+            return None
+        return Kind(kind), sequence, length, exchange_id, checksum
+
+    def _resync(self) -> Damage | None:
+        """Walk to the next valid header. None, and no step, when there is none (yet)."""
+        at = self.offset + 1
+        while window := os.pread(self._file, _SEARCH_BYTES, at):
+            found = window.find(MAGIC)
+            while found >= 0:
+                head = os.pread(self._file, HEADER_BYTES, at + found)
+                if len(head) == HEADER_BYTES and self._fields(head) is not None:
+                    damage = Damage(self.start.segment, self.offset, "header")
+                    self.offset = at + found
+                    return damage
+                found = window.find(MAGIC, found + 1)
+            if len(window) < len(MAGIC):
+                break
+            # The magic may lie across two windows.
+            at += len(window) - len(MAGIC) + 1
+        return None

@@ -1,0 +1,274 @@
+"""The drain's side of a spool: closed exchanges in the order of their ends, and a durable checkpoint.
+
+Follows the living epoch and adopts the dead: an epoch whose process is gone ends its open exchanges as
+``proxy_died``. What is damaged is stepped over and listed; what is not damaged is given.
+"""
+
+import os
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+import orjson
+
+from inference.exchange import RawExchange
+from inference.spool.files import is_locked, lock, replace, sync_directory
+from inference.spool.frames import (
+    HEADER_BYTES,
+    Damage,
+    Frame,
+    Kind,
+    Position,
+    Segment,
+    lock_name,
+    segments,
+    unpack,
+    unpack_with_header,
+)
+
+_REMEMBERED_CLOSED = 50_000
+_START = Position(0, 0, 0)
+
+
+@dataclass(slots=True)
+class _Started:
+    """An exchange whose open frame was read and whose end was not."""
+
+    at: Position
+    opened: bytes
+    parts: list[bytes] = field(default_factory=list)
+    damaged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """An exchange ready to be given; ``close`` is None when its proxy died."""
+
+    at: Position
+    exchange_id: bytes
+    started: _Started
+    close: bytes | None
+
+
+class SpoolReader:
+    """Reads a spool; one a spool (the constructor raises SpoolBusyError when there is another).
+
+    Exchanges come in the order of their ends. ``commit`` says how far they are stored for good: after a
+    restart reading goes on from there. ``damage`` lists what could not be read; whoever reports it may clear
+    it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.damage: list[Damage] = []
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = lock(directory / "reader.lock")
+        self._checkpoint = directory / "checkpoint"
+        self._segment: Segment | None = None
+        self.rewind()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the spool; another reader may start."""
+        self._leave()
+        os.close(self._lock)
+
+    def rewind(self) -> None:
+        """Forget what was given but not committed: the next read begins after the checkpoint."""
+        self._leave()
+        self._started: dict[bytes, _Started] = {}
+        self._ready: deque[_Ended] = deque()
+        self._given: deque[_Ended] = deque()
+        self._closed: OrderedDict[bytes, None] = OrderedDict()
+        self._done, self._from = self._load()
+        self._next = self._from
+
+    def read(
+        self, limit: int, until: Position | None = None, max_bytes: int = 64 << 20
+    ) -> list[tuple[Position, RawExchange]]:
+        """Up to ``limit`` exchanges, or about ``max_bytes`` of them, that were not given before.
+
+        With ``until``, exactly those that end at or before it, however many: so that a recorded batch can be
+        read again as it was.
+        """
+        given: list[tuple[Position, RawExchange]] = []
+        size = 0
+        while until is not None or (len(given) < limit and size < max_bytes):
+            if not self._ready and not self._advance():
+                break
+            if until is not None and self._ready[0].at > until:
+                break
+            ended = self._ready.popleft()
+            self._given.append(ended)
+            if (raw := self._decode(ended)) is not None:
+                given.append((ended.at, raw))
+                size += len(raw.request) + len(raw.response)
+        return given
+
+    def commit(self, position: Position) -> None:
+        """What ends at or before ``position`` is stored: never give it again, crash or not."""
+        while self._given and self._given[0].at <= position:
+            self._given.popleft()
+        waiting = [ended.started.at for ended in (*self._given, *self._ready)]
+        waiting += [started.at for started in self._started.values()]
+        self._done, self._from = position, min([*waiting, position])
+        state = {"position": str(position), "from": str(self._from)}
+        replace(self._checkpoint, orjson.dumps(state))
+
+    def retire(self) -> int:
+        """Delete the segments of which nothing is needed any more. Returns how many."""
+        here = segments(self.directory)
+        old = [at for at in here if (at.epoch, at.number) < (self._from.epoch, self._from.number)]
+        for at in old:
+            (self.directory / at.segment).unlink()
+        for epoch in {at.epoch for at in old} - {at.epoch for at in here if at not in old}:
+            (self.directory / lock_name(epoch)).unlink(missing_ok=True)
+        if old:
+            sync_directory(self.directory)
+        return len(old)
+
+    def oldest_unread(self) -> float | None:
+        """When the oldest finished, uncommitted exchange began, unix seconds; None: all is stored."""
+        if not self._given and not self._ready and not self._advance():
+            return None
+        ended = (self._given or self._ready)[0]
+        return int.from_bytes(ended.exchange_id[:6]) / 1000
+
+    def _load(self) -> tuple[Position, Position]:
+        try:
+            state = orjson.loads(self._checkpoint.read_bytes())
+        except FileNotFoundError:
+            return _START, _START
+        return Position.parse(state["position"]), Position.parse(state["from"])
+
+    def _leave(self) -> None:
+        if self._segment is not None:
+            self._segment.close()
+            self._segment = None
+
+    def _advance(self) -> bool:
+        """Read on until an exchange is ready. False when nothing more is on disk."""
+        while not self._ready:
+            if self._segment is None and not self._enter():
+                return False
+            assert self._segment is not None
+            found = self._segment.next()
+            if found is None:
+                # Whether more can come is asked before looking once more: a write in between counts.
+                final = self._is_final(self._segment.start)
+                found = self._segment.next()
+                if found is None:
+                    if not final:
+                        return False
+                    self._finish()
+                    continue
+            if isinstance(found, Damage):
+                self._note(found)
+            else:
+                self._take(found, self._segment.position)
+        return True
+
+    def _enter(self) -> bool:
+        """Go to the segment that ``_next`` lies in, or to the first one after it."""
+        for at in segments(self.directory):
+            if (at.epoch, at.number) == (self._next.epoch, self._next.number):
+                self._segment = Segment(self.directory, self._next)
+                return True
+            if at > self._next:
+                self._segment = Segment(self.directory, at)
+                return True
+        return False
+
+    def _is_final(self, start: Position) -> bool:
+        """Whether a segment will grow no more: another one follows, or its process is gone."""
+        last = segments(self.directory)[-1]
+        return (last.epoch, last.number) > (start.epoch, start.number) or not is_locked(
+            self.directory / lock_name(start.epoch)
+        )
+
+    def _finish(self) -> None:
+        """Leave a segment that is final; with its epoch's last one, end what is still open."""
+        assert self._segment is not None
+        start, size = self._segment.start, self._segment.size
+        if self._segment.offset < size:
+            self._note(Damage(start.segment, self._segment.offset, "torn"))
+        end = Position(start.epoch, start.number, size)
+        after = [at for at in segments(self.directory) if at > end]
+        if not after or after[0].epoch != start.epoch:
+            self._bury(end)
+        self._next = after[0] if after else Position(start.epoch, start.number + 1, 0)
+        self._leave()
+
+    def _bury(self, end: Position) -> None:
+        """End a dead epoch's open exchanges, at positions past its end that are the same at every reading."""
+        orphans = sorted(self._started.items(), key=lambda item: item[1].at)
+        self._started.clear()
+        for exchange_id, started in orphans:
+            at = Position(
+                end.epoch, end.number, end.offset + 1 + (started.at.number << 36) + started.at.offset
+            )
+            if at > self._done and not started.damaged:
+                self._ready.append(_Ended(at, exchange_id, started, None))
+
+    def _note(self, damage: Damage) -> None:
+        if damage.exchange_id is not None:
+            if damage.exchange_id in self._closed:
+                return
+            at = Position.parse(f"{damage.segment.removesuffix('.segment')}:{damage.offset}")
+            self._started.setdefault(damage.exchange_id, _Started(at, b"")).damaged = True
+        self.damage.append(damage)
+
+    def _take(self, frame: Frame, end: Position) -> None:
+        if frame.exchange_id in self._closed:
+            return  # a frame written again after a failed sync
+        started = self._started.get(frame.exchange_id)
+        if frame.kind is Kind.OPEN:
+            begin = Position(end.epoch, end.number, end.offset - len(frame.payload) - HEADER_BYTES)
+            self._started.setdefault(frame.exchange_id, _Started(begin, frame.payload))
+        elif frame.kind is Kind.PART:
+            if started is not None and frame.sequence == len(started.parts) + 1:
+                started.parts.append(frame.payload)
+            elif started is not None and frame.sequence > len(started.parts) + 1:
+                started.damaged = True
+        else:
+            self._end(frame, started, end)
+
+    def _end(self, frame: Frame, started: _Started | None, end: Position) -> None:
+        self._started.pop(frame.exchange_id, None)
+        self._closed[frame.exchange_id] = None
+        if len(self._closed) > _REMEMBERED_CLOSED:
+            self._closed.popitem(last=False)
+        if end <= self._done:
+            return
+        if started is None or len(started.parts) != frame.sequence - 1:
+            if started is None or not started.damaged:
+                self.damage.append(Damage(end.segment, end.offset, "missing", frame.exchange_id))
+        elif not started.damaged:
+            self._ready.append(_Ended(end, frame.exchange_id, started, frame.payload))
+
+    def _decode(self, ended: _Ended) -> RawExchange | None:
+        try:
+            opened, request = unpack_with_header(ended.started.opened)
+            parts = [unpack(part) for part in ended.started.parts]
+            closed: dict[str, Any] = {"end_reason": "proxy_died"}
+            if ended.close is not None:
+                closed, tail = unpack_with_header(ended.close)
+                parts.append(tail)
+        except ValueError as error:
+            self.damage.append(
+                Damage(ended.at.segment, ended.at.offset, f"payload: {error}", ended.exchange_id)
+            )
+            return None
+        exchange_id = str(UUID(bytes=ended.exchange_id))
+        attempt = int(closed.get("attempt", 0))
+        return RawExchange(exchange_id, attempt, opened, request, b"".join(parts), closed)

@@ -1,0 +1,335 @@
+"""The proxy's side of a spool: append from the event loop, commit in groups from a thread.
+
+An append is a put into a bounded queue. The thread compresses, writes, and syncs when somebody waits for it:
+at once when the last group was a single one, else once a group interval, so that load shares syncs. A failed
+write or sync is never retried on the same file: what was not yet synced is written again to a new segment,
+and the reader drops what it then sees twice. When that fails too the spool says so (``error``) until a new
+segment works.
+"""
+
+import asyncio
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from inference.spool.files import lock, sync_directory
+from inference.spool.frames import Kind, Packer, Position, encode, lock_name, segment_name, segments
+
+PART_BYTES = 64 << 10
+_UNSYNCED_BYTES = 8 << 20
+_UNSYNCED_SECONDS = 1.0
+_PROBE_SECONDS = 0.5
+
+
+class SpoolFailedError(RuntimeError):
+    """The disk does not take what must be kept; says why."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    recording: "Recording"
+    kind: Kind
+    sequence: int
+    header: dict[str, Any] | None
+    body: bytes
+    waiter: asyncio.Future[None] | None
+    """Set when somebody waits until this and all before it is durable."""
+
+    @property
+    def size(self) -> int:
+        return len(self.body) + 512
+
+
+class Recording:
+    """One exchange on its way to disk. Used from the event loop only."""
+
+    __slots__ = ("_buffer", "_buffered", "_sequence", "_spool", "exchange_id", "lost")
+
+    def __init__(self, spool: "Spool", exchange_id: UUID) -> None:
+        self._spool = spool
+        self.exchange_id = exchange_id.bytes
+        self._sequence = 0
+        self._buffer: list[bytes] = []
+        self._buffered = 0
+        self.lost = ""
+        """Why frames of this exchange did not reach the disk; set by the spool's thread."""
+
+    def open(self, header: dict[str, Any], request: bytes) -> None:
+        """Begin. Raises SpoolFailedError when the spool is not taking anything."""
+        if self._spool.error:
+            raise SpoolFailedError(self._spool.error)
+        self._append(Kind.OPEN, header, request, None)
+
+    async def write(self, data: bytes) -> None:
+        """Add bytes of the answer. Waits only while the spool's queue is full."""
+        self._buffer.append(data)
+        self._buffered += len(data)
+        if self._buffered >= PART_BYTES:
+            self._append(Kind.PART, None, self._take(), None)
+            await self._spool.room()
+
+    async def close(self, header: dict[str, Any], *, durable: bool = True) -> None:
+        """End. With ``durable``, returns once all of it is synced to disk, or raises SpoolFailedError."""
+        waiter = asyncio.get_running_loop().create_future() if durable else None
+        self._append(Kind.CLOSE, header, self._take(), waiter)
+        if waiter is not None:
+            await waiter
+
+    def _take(self) -> bytes:
+        data = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
+        self._buffer, self._buffered = [], 0
+        return data
+
+    def _append(
+        self, kind: Kind, header: dict[str, Any] | None, body: bytes, waiter: asyncio.Future[None] | None
+    ) -> None:
+        sequence, self._sequence = self._sequence, self._sequence + 1
+        self._spool.append(_Entry(self, kind, sequence, header, body, waiter))
+
+
+class Spool:
+    """Writes a spool; one process a spool (``start`` raises SpoolBusyError when another one does).
+
+    ``sync`` makes a file's content durable; ``limit_bytes`` is how much may lie on disk before the spool
+    counts as full.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        segment_bytes: int = 64 << 20,
+        queue_bytes: int = 32 << 20,
+        limit_bytes: int = 20 << 30,
+        group_seconds: float = 0.005,
+        lazy_seconds: float = 0.05,
+        sync: Callable[[int], None] = os.fdatasync,
+    ) -> None:
+        self.directory = directory
+        self.error = ""
+        """Why nothing is taken now; empty when all is well."""
+        self.commits = 0
+        self._segment_bytes, self._queue_bytes, self._limit_bytes = segment_bytes, queue_bytes, limit_bytes
+        self._group_seconds, self._lazy_seconds, self._sync = group_seconds, lazy_seconds, sync
+        self._wake = threading.Condition()
+        self._queue: deque[_Entry] = deque()
+        self._queued = 0
+        self._waiting = 0
+        self._stopping = False
+        self._room: deque[asyncio.Future[None]] = deque()
+        # Only the thread touches these once it runs.
+        self._file = -1
+        self._number = 0
+        self._written = 0
+        self._unsynced: list[tuple[bytes, Recording]] = []
+        self._unsynced_bytes = 0
+        self._synced_at = 0.0
+        self._group = 1
+        self._packer = Packer()
+
+    def start(self) -> None:
+        """Take the spool, begin an epoch, start the thread. Call in the event loop. Raises OSError too."""
+        self._loop = asyncio.get_running_loop()
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._owner = lock(self.directory / "writer.lock")
+        self.epoch = self._new_epoch()
+        # Locked before the first segment exists, so that no reader takes the epoch for dead.
+        self._alive = lock(self.directory / lock_name(self.epoch))
+        self._new_segment()
+        self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Write and sync what was appended, and let go of the spool."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        await asyncio.to_thread(self._thread.join)
+        for descriptor in (self._alive, self._owner):
+            os.close(descriptor)
+
+    def record(self, exchange_id: UUID) -> Recording:
+        """A recording for one exchange; nothing is written before its ``open``."""
+        return Recording(self, exchange_id)
+
+    @property
+    def queued_bytes(self) -> int:
+        """What waits in memory to be written."""
+        return self._queued
+
+    def disk_bytes(self) -> int:
+        """Size of all segments on disk, this epoch's and those not yet retired."""
+        return sum(
+            entry.stat().st_size for entry in os.scandir(self.directory) if entry.name.endswith(".segment")
+        )
+
+    async def room(self) -> None:
+        """Wait until the queue is below its limit: a slow disk slows engines down, not memory up."""
+        while self._queued > self._queue_bytes:
+            waiter = self._loop.create_future()
+            self._room.append(waiter)
+            await waiter
+
+    def append(self, entry: _Entry) -> None:
+        """Queue an entry for the thread."""
+        with self._wake:
+            self._queue.append(entry)
+            self._queued += entry.size
+            if entry.waiter is not None:
+                self._waiting += 1
+            if self._waiting == 1 or len(self._queue) == 1:
+                self._wake.notify()
+
+    # The rest runs in the thread.
+
+    def _new_epoch(self) -> int:
+        """Milliseconds and noise, above every epoch before, whatever the clock says."""
+        known = [at.epoch for at in segments(self.directory)]
+        checkpoint = self.directory / "checkpoint"
+        if checkpoint.exists():
+            known.append(Position.parse(orjson.loads(checkpoint.read_bytes())["position"]).epoch)
+        milliseconds = max(time.time_ns() // 1_000_000, (max(known, default=0) >> 20) + 1)
+        return milliseconds << 20 | int.from_bytes(os.urandom(3)) >> 4
+
+    def _new_segment(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        if self.disk_bytes() > self._limit_bytes:
+            raise OSError(f"the spool is at its limit of {self._limit_bytes >> 20} MiB")
+        path = self.directory / segment_name(self.epoch, self._number + 1)
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._number += 1
+        self._written = 0
+        sync_directory(self.directory)
+
+    def _run(self) -> None:
+        while True:
+            batch, stopping = self._next_batch()
+            error = self._commit(batch, stopping)
+            if batch:
+                self._loop.call_soon_threadsafe(self._finish, batch, error)
+            if stopping and not self._queue:
+                break
+        if self._file >= 0:
+            os.close(self._file)
+
+    def _next_batch(self) -> tuple[list[_Entry], bool]:
+        """Wait for what is worth a commit and take all of it."""
+        with self._wake:
+            began = time.monotonic()
+            while not self._stopping:
+                patience = self._patience(time.monotonic() - began)
+                if patience is not None and patience <= 0:
+                    break
+                idle = not self._queue
+                self._wake.wait(patience)
+                if idle and self._queue:
+                    began = time.monotonic()
+            if self._waiting:
+                self._group = self._waiting
+            batch = list(self._queue)
+            self._queue.clear()
+            self._waiting = 0
+            return batch, self._stopping
+
+    def _patience(self, waited: float) -> float | None:
+        """Seconds to wait for more before committing; None: nothing to do until something comes."""
+        now = time.monotonic()
+        if self._waiting:
+            return self._synced_at + self._group_seconds - now if self._group > 1 else 0.0
+        if self._queue:
+            return 0.0 if self._queued > self._queue_bytes // 2 else self._lazy_seconds - waited
+        if self.error:
+            return _PROBE_SECONDS - waited
+        return self._synced_at + _UNSYNCED_SECONDS - now if self._unsynced else None
+
+    def _commit(self, batch: list[_Entry], final: bool) -> str:
+        """Write a batch, and sync it if somebody waits. Returns the error that kept it from the disk."""
+        waited = final or any(entry.waiter is not None for entry in batch)
+        try:
+            if self._file < 0:
+                self._new_segment()
+                self.error = ""
+            frames = [(self._encode(entry), entry.recording) for entry in batch if not entry.recording.lost]
+            self._keep(frames)
+            try:
+                self._write(frames)
+                self._sync_if(waited)
+            except OSError:
+                self._start_over()
+        except OSError as error:
+            self._give_up(batch, error)
+            return self.error
+        return ""
+
+    def _encode(self, entry: _Entry) -> bytes:
+        payload = self._packer.pack(entry.header, entry.body)
+        return encode(entry.kind, entry.sequence, self.epoch, entry.recording.exchange_id, payload)
+
+    def _keep(self, frames: list[tuple[bytes, Recording]]) -> None:
+        self._unsynced += frames
+        self._unsynced_bytes += sum(len(frame) for frame, _ in frames)
+
+    def _write(self, frames: list[tuple[bytes, Recording]]) -> None:
+        if self._written > self._segment_bytes:
+            # What the old segment holds unsynced must not wait for a sync of the new one.
+            self._sync(self._file)
+            self._new_segment()
+        data = memoryview(b"".join(frame for frame, _ in frames))
+        while data:
+            count = os.write(self._file, data)
+            self._written += count
+            data = data[count:]
+
+    def _sync_if(self, waited: bool) -> None:
+        now = time.monotonic()
+        stale = now - self._synced_at > _UNSYNCED_SECONDS or self._unsynced_bytes > _UNSYNCED_BYTES
+        if self._unsynced and (waited or stale):
+            self._sync(self._file)
+            self.commits += 1
+            self._unsynced.clear()
+            self._unsynced_bytes = 0
+        if waited or stale:
+            self._synced_at = now
+
+    def _start_over(self) -> None:
+        """The current file can't be trusted any more: everything not yet synced goes to a new one."""
+        self._new_segment()
+        self._write(self._unsynced)
+        self._sync_if(waited=True)
+
+    def _give_up(self, batch: list[_Entry], error: OSError) -> None:
+        self.error = error.strerror or str(error)
+        for recording in [recording for _, recording in self._unsynced] + [
+            entry.recording for entry in batch
+        ]:
+            recording.lost = self.error
+        self._unsynced.clear()
+        self._unsynced_bytes = 0
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _finish(self, batch: list[_Entry], error: str) -> None:
+        """In the event loop: tell those who wait."""
+        self._queued -= sum(entry.size for entry in batch)
+        for entry in batch:
+            if entry.waiter is None or entry.waiter.done():
+                continue
+            if error or entry.recording.lost:
+                entry.waiter.set_exception(SpoolFailedError(error or entry.recording.lost))
+            else:
+                entry.waiter.set_result(None)
+        while self._room and self._queued <= self._queue_bytes:
+            waiter = self._room.popleft()
+            if not waiter.done():
+                waiter.set_result(None)

@@ -1,0 +1,69 @@
+"""Splits an event stream (text/event-stream) into events, byte for byte. Pure.
+
+An event ends with a blank line; lines end with LF, CRLF or CR. Knows nothing of what events carry.
+"""
+
+import re
+from collections.abc import Iterator
+
+_BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r(?!\n)")
+_LINE = re.compile(rb"\r\n|\n|\r")
+DONE = b"[DONE]"
+
+
+class StreamError(ValueError):
+    """What came is no event stream."""
+
+
+class Splitter:
+    """Cuts chunks, however they are cut, into whole events. ``limit`` bounds one event's bytes."""
+
+    def __init__(self, limit: int = 32 << 20) -> None:
+        self._limit = limit
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The events that are complete now, each with its blank line: joined they are the stream."""
+        data = self._rest + chunk if self._rest else chunk
+        events: list[bytes] = []
+        at = 0
+        if b"\r" not in data:
+            while (end := data.find(b"\n\n", at)) >= 0:
+                events.append(data[at : end + 2])
+                at = end + 2
+        else:
+            for match in _BLANK_LINE.finditer(data):
+                if match.end() == len(data) and match[0] == b"\r\r":
+                    break  # a line feed may follow
+                events.append(data[at : match.end()])
+                at = match.end()
+        self._rest = data[at:] if at else data
+        if len(self._rest) > self._limit:
+            raise StreamError(f"an event of more than {self._limit} bytes")
+        return events
+
+    @property
+    def rest(self) -> bytes:
+        """What came after the last whole event."""
+        return self._rest
+
+
+def payload(event: bytes) -> bytes | None:
+    """An event's data; None for a comment or an event without data."""
+    if event.startswith(b"data: ") and event.endswith(b"\n\n") and event.find(b"\n") == len(event) - 2:
+        return event[6:-2] if b"\r" not in event else event[6:].strip(b"\r\n")
+    lines = [line[5:].removeprefix(b" ") for line in _LINE.split(event) if line.startswith(b"data:")]
+    return b"\n".join(lines) if lines else None
+
+
+def event(data: bytes) -> bytes:
+    """An event that carries ``data``, which is one line."""
+    return b"data: " + data + b"\n\n"
+
+
+def payloads(stream: bytes) -> Iterator[bytes]:
+    """The data of a recorded stream's events, but for ``[DONE]`` and an event that was cut off."""
+    for found in Splitter(limit=len(stream) + 1).feed(stream):
+        data = payload(found)
+        if data is not None and data != DONE:
+            yield data
