@@ -1,0 +1,218 @@
+"""An exchange as rows of the trace store's tables, and how to recognise each row again.
+
+Pure. The columns are those of inference/sql/; writing them safely is in inference.drain.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import orjson
+from opentelemetry.sdk.trace import ReadableSpan
+
+from inference import spans
+from inference.exchange import Exchange, Tokens
+
+CUT = 2000
+"""Characters of a question and an answer that the explorer's list and search have."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table that exchanges are written to. ``rows`` gives each row with its key.
+
+    ``present`` asks which of the given keys are stored: it has the parameters ``first`` and ``last`` (bounds
+    of the partition column), ``ids`` (the keys' first parts) and, where the sorting key needs it, ``prefix``.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    rows: Callable[[Exchange], list[tuple[Row, Row]]]
+    present: str
+
+
+def moment(microseconds: int) -> datetime:
+    """Microseconds since 1970 as a time in UTC."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def group(exchange: Exchange) -> str:
+    """What siblings share: the tag ``group``, else the session, else the conversation."""
+    return exchange.tags.get("group") or exchange.session or exchange.conversation
+
+
+def question(messages: Sequence[dict[str, Any]]) -> str:
+    """The text of the last message a user sent."""
+    asked = [message for message in messages if message.get("role") == "user"]
+    return _content(asked[-1].get("content")) if asked else ""
+
+
+def _content(content: object) -> str:
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    return "\n".join(str(p["text"]) for p in parts if isinstance(p, dict) and isinstance(p.get("text"), str))
+
+
+def certainty(tokens: Tokens | None) -> tuple[float | None, float | None]:
+    """Geometric mean and least of the sampled tokens' probabilities; None without tokens."""
+    if tokens is None or not tokens.logprobs:
+        return None, None
+    return math.exp(sum(tokens.logprobs) / len(tokens.logprobs)), math.exp(min(tokens.logprobs))
+
+
+def _key(exchange: Exchange) -> Row:
+    return (str(exchange.exchange_id), exchange.attempt)
+
+
+_EXCHANGE_COLUMNS = (
+    *("exchange_id", "attempt", "started_at", "finished_at", "first_token_seconds", "surface", "streamed"),
+    *("route", "model", "weights", "base_weights", "upstream", "key", "user", "session", "conversation"),
+    *(
+        "tags",
+        "trace_id",
+        "span_id",
+        "parent_span_id",
+        "status",
+        "end_reason",
+        "error",
+        "messages",
+        "choices",
+    ),
+    *("params", "prompt_tokens", "completion_tokens", "prompt_token_ids", "capture", "top_k"),
+    *("tokens_expected", "tokens_match", "logprobs_mode", "tokenizer", "request", "response"),
+)
+
+
+def _exchange(one: Exchange) -> list[tuple[Row, Row]]:
+    made = {
+        "exchange_id": UUID(one.exchange_id),
+        "started_at": moment(one.started_us),
+        "finished_at": moment(one.finished_us),
+        "conversation": one.conversation,
+        "messages": orjson.dumps(one.messages).decode(),
+        "choices": orjson.dumps([asdict(choice) for choice in one.choices]).decode(),
+        "params": orjson.dumps(one.params).decode(),
+        # A call that was refused or failed before its first token has none to wait for.
+        "tokens_expected": one.capture in ("wire", "engine") and one.completion_tokens > 0,
+    }
+    row = tuple(made[name] if name in made else getattr(one, name) for name in _EXCHANGE_COLUMNS)
+    return [(_key(one), row)]
+
+
+_TOKEN_COLUMNS = (
+    *("exchange_id", "attempt", "choice", "source", "started_at", "weights", "tokenizer", "logprobs_mode"),
+    *("ids", "logprobs", "top_ids", "top_logprobs", "top_offsets"),
+)
+
+
+def _tokens(one: Exchange) -> list[tuple[Row, Row]]:
+    return [
+        (
+            (*_key(one), tokens.choice, tokens.source),
+            (
+                *(UUID(one.exchange_id), one.attempt, tokens.choice, tokens.source, moment(one.started_us)),
+                *(one.weights, one.tokenizer, one.logprobs_mode, tokens.ids, tokens.logprobs),
+                *(tokens.top_ids, tokens.top_logprobs, tokens.top_offsets),
+            ),
+        )
+        for tokens in one.tokens
+    ]
+
+
+_FACT_COLUMNS = (
+    *("exchange_id", "attempt", "started_at", "surface", "streamed", "route", "model", "weights", "upstream"),
+    *(
+        "key",
+        "user",
+        "session",
+        "conversation",
+        "group",
+        "tags",
+        "trace_id",
+        "status",
+        "end_reason",
+        "seconds",
+    ),
+    *(
+        "first_token_seconds",
+        "prompt_tokens",
+        "completion_tokens",
+        "capture",
+        "mean_p",
+        "least_p",
+        "question",
+    ),
+    "answer",
+)
+
+
+def _fact(one: Exchange) -> list[tuple[Row, Row]]:
+    mean_p, least_p = certainty(next((t for t in one.tokens if t.choice == 0), None))
+    made = {
+        "exchange_id": UUID(one.exchange_id),
+        "started_at": moment(one.started_us),
+        "conversation": one.conversation,
+        "group": group(one),
+        "seconds": max(0, one.finished_us - one.started_us) / 1e6,
+        "mean_p": mean_p,
+        "least_p": least_p,
+        "question": question(one.messages)[:CUT],
+        "answer": one.choices[0].text[:CUT] if one.choices else "",
+    }
+    row = tuple(made[name] if name in made else getattr(one, name) for name in _FACT_COLUMNS)
+    return [(_key(one), row)]
+
+
+def span_of(one: Exchange) -> ReadableSpan | None:
+    """The exchange's span, if it has ids for one."""
+    return spans.span(one)
+
+
+def _span(one: Exchange) -> list[tuple[Row, Row]]:
+    made = span_of(one)
+    if made is None:
+        return []
+    row = spans.row(made)
+    return [((row[1], row[2]), row)]
+
+
+_IN_TIME = (
+    "started_at BETWEEN {first:DateTime64(6)} AND {last:DateTime64(6)} AND exchange_id IN {ids:Array(UUID)}"
+)
+TABLES = (
+    Table(
+        "exchanges",
+        _EXCHANGE_COLUMNS,
+        _exchange,
+        "SELECT toString(exchange_id), attempt FROM exchanges "  # noqa: S608 - a constant
+        f"WHERE conversation IN {{prefix:Array(String)}} AND {_IN_TIME}",
+    ),
+    Table(
+        "tokens",
+        _TOKEN_COLUMNS,
+        _tokens,
+        f"SELECT toString(exchange_id), attempt, choice, source FROM tokens WHERE {_IN_TIME}",  # noqa: S608
+    ),
+    Table(
+        "spans",
+        spans.SPAN_COLUMNS,
+        _span,
+        "SELECT TraceId, SpanId FROM spans WHERE TraceId IN {prefix:Array(String)} "
+        "AND Timestamp BETWEEN {first:DateTime64(6)} AND {last:DateTime64(6)}",
+    ),
+    # Last: what the pages list is then wholly there.
+    Table(
+        "facts",
+        _FACT_COLUMNS,
+        _fact,
+        f"SELECT toString(exchange_id), attempt FROM facts WHERE {_IN_TIME}",  # noqa: S608
+    ),
+)
