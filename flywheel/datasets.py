@@ -45,7 +45,7 @@ class Recipe:
     train_rows: int | None = None
     """At most so many rows to learn from; None: all that are left."""
     exam_rows: int | None = None
-    """So many rows for the exam; None: a fifth."""
+    """So many rows for the exam; None: whole groups, about a fifth."""
     seed: int = 1
 
     def as_dict(self) -> dict[str, int | None]:
@@ -164,17 +164,18 @@ def draw(queue: Queue, recipe: Recipe) -> Draw:
     groups: dict[str, list[Row]] = {}
     for row in usable:
         groups.setdefault(row.group, []).append(row)
-    exam_rows = round(len(usable) * EXAM_SHARE) if recipe.exam_rows is None else recipe.exam_rows
+    wanted = round(len(usable) * EXAM_SHARE) if recipe.exam_rows is None else recipe.exam_rows
     train: list[Row] = []
     for group in sorted(groups, key=lambda name: _rank(recipe.seed, name)):
-        room = exam_rows - len(drawn.exam)
+        room = wanted - len(drawn.exam)
         if room <= 0:
             train.extend(groups[group])
             continue
+        if recipe.exam_rows is None:
+            room = len(groups[group])  # no exact number is asked for, so no sibling need be wasted
         drawn.exam.extend(groups[group][:room])
         drawn.left_out[SIBLING] += len(groups[group][room:])
-    wanted = len(train) if recipe.train_rows is None else recipe.train_rows
-    drawn.train = sorted(train[:wanted], key=lambda row: row.item.pk)
+    drawn.train = sorted(train[: recipe.train_rows], key=lambda row: row.item.pk)
     drawn.left_out[NOT_NEEDED] += len(train) - len(drawn.train)
     drawn.exam.sort(key=lambda row: row.item.pk)
     drawn.left_out += Counter()  # drops the zeros
