@@ -15,7 +15,7 @@ from annotations import sampling
 from annotations.models import Queue
 from flywheel.local import coding, traffic
 from flywheel.local.home import Home
-from inference import queries
+from inference.clickhouse import connect
 
 DRAIN_PATIENCE = 120.0
 """Seconds until an answered exchange must be in ClickHouse."""
@@ -27,6 +27,10 @@ class Delivery:
 
     answers: list[traffic.Answered]
     missing: set[str]
+    weights: dict[str, str]
+    """Exchange id to the SHA-256 of the weights it was recorded with."""
+    without_tokens: set[str]
+    """Ids of exchanges that are there without their tokens' probabilities."""
 
 
 def sent(home: Home) -> int:
@@ -50,11 +54,21 @@ def deliver(home: Home, until: int, say: Callable[[str], None]) -> Delivery:
     if len(ids) != len(answers):
         raise traffic.TrafficError("two answers carried the same exchange id")
     deadline = time.monotonic() + DRAIN_PATIENCE
-    while (missing := ids - stored(ids)) and time.monotonic() < deadline:
+    while (missing := ids - set(weights := _weights(ids))) and time.monotonic() < deadline:
         time.sleep(0.5)
     if not missing:
         say(f"  all {len(ids)} exchanges are in ClickHouse")
-    return Delivery(answers, missing)
+    return Delivery(answers, missing, weights, set(weights) - _with_tokens(ids))
+
+
+def _weights(ids: set[str]) -> dict[str, str]:
+    sql = "SELECT toString(exchange_id), weights FROM exchanges WHERE exchange_id IN {ids:Array(UUID)}"
+    return {str(row[0]): str(row[1]) for row in connect().query(sql, {"ids": sorted(ids)}).result_rows}
+
+
+def _with_tokens(ids: set[str]) -> set[str]:
+    sql = "SELECT DISTINCT toString(exchange_id) FROM tokens WHERE exchange_id IN {ids:Array(UUID)}"
+    return {str(row[0]) for row in connect().query(sql, {"ids": sorted(ids)}).result_rows}
 
 
 def fill(queue: Queue, wanted: int) -> int:

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 
 from flywheel.local import broker
 from flywheel.local.engine import CpuEngine
@@ -84,7 +85,14 @@ def services(home: Home, inherited: Mapping[str, str]) -> list[Process]:
             partial(_answers, f"{home.proxy_url}/healthz"),
             tier=_WRITERS,
         ),
-        Process("drain", [python, "-m", "inference.drain"], ROOT, env, _alive_for(1.5), tier=_READERS),
+        Process(
+            "drain",
+            [python, "-m", "inference.drain"],
+            ROOT,
+            env,
+            partial(_written_since, home.root / "spool" / "status.json", time.time()),
+            tier=_READERS,
+        ),
         Process(
             "worker",
             [
@@ -131,6 +139,13 @@ def _worker_answers(url: str) -> bool:
     try:
         return bool(Celery(broker=url).control.ping(timeout=0.5))
     except OSError:
+        return False
+
+
+def _written_since(path: Path, began: float) -> bool:
+    try:
+        return path.stat().st_mtime >= began
+    except FileNotFoundError:
         return False
 
 

@@ -22,7 +22,6 @@ from flywheel.local import coding, desk, seed, traffic
 from flywheel.local.home import Home
 from flywheel.local.scorecard import Scorecard
 from flywheel.models import DatasetVersion, Evaluation, Job, TrainingRun
-from flywheel.statistics import Comparison
 from inference.models import ModelVersion, Route
 
 SPARE = 24
@@ -108,13 +107,15 @@ class Turn:
             return
         self._send(needed)
 
-    def _send(self, until: int) -> list[traffic.Answered]:
+    def _send(self, until: int) -> desk.Delivery:
         delivery = desk.deliver(self.home, until, self.say)
         self.card.exchanges += len(delivery.answers)
         self.card.lost += len(delivery.missing)
         if delivery.missing:
             raise TurnError(f"{len(delivery.missing)} answered exchanges are not in ClickHouse")
-        return delivery.answers
+        if delivery.without_tokens:
+            raise TurnError(f"{len(delivery.without_tokens)} exchanges are there without their tokens")
+        return delivery
 
     def _fill(self) -> None:
         needed = self.size.train + self.size.exam + SPARE
@@ -145,7 +146,9 @@ class Turn:
 
     def _dataset(self) -> DatasetVersion:
         recipe = datasets.Recipe(train_rows=self.size.train, exam_rows=self.size.exam)
-        version = datasets.start(coding.ROUTE, self.queue, recipe, f"{self.name}-dataset", self.operator)
+        version = datasets.start(
+            coding.ROUTE, self.queue, recipe, key=f"{self.name}-dataset", user=self.operator
+        )
         self._wait(version.job)
         version.refresh_from_db()
         if (version.train_rows, version.exam_rows) != (self.size.train, self.size.exam):
@@ -158,7 +161,7 @@ class Turn:
         config = training.Config(seed=TrainingRun.objects.count() + 1)
         planned = training.plan(version, base, config)
         self.say(f"  {planned.rows} rows, {planned.steps} steps, about {planned.seconds:.0f} s")
-        run = training.start(version, base, config, f"{self.name}-training", self.operator)
+        run = training.start(version, base, config, key=f"{self.name}-training", user=self.operator)
         self._wait(run.job)
         run.refresh_from_db()
         if run.adapter is None:
@@ -169,11 +172,13 @@ class Turn:
     def _evaluate(self, version: DatasetVersion, run: TrainingRun) -> Evaluation:
         assert run.adapter is not None
         found = evaluation.start(
-            version, run.base, run.adapter, self.route, f"{self.name}-evaluation", self.operator
+            version, run.base, run.adapter, self.route, key=f"{self.name}-evaluation", user=self.operator
         )
         self._wait(found.job)
         found.refresh_from_db()
-        self.card.comparison = Comparison.from_dict(found.results)
+        self.card.comparison = evaluation.comparison(found)
+        if self.card.comparison is None:
+            raise TurnError("it ended without results")
         if self.card.comparison.n != self.size.exam:
             raise TurnError(f"{self.card.comparison.n} of {self.size.exam} cases were answered by both")
         decided = gate.decide(self.card.comparison)
@@ -204,12 +209,12 @@ class Turn:
 
     def _afterwards(self, adapter: ModelVersion) -> None:
         """New phrases: answered by the adapter and recorded with its hash."""
-        answers = self._send(desk.sent(self.home) + AFTERWARDS)
-        others = {desk.weights(answer.exchange_id) for answer in answers} - {adapter.weights}
+        delivery = self._send(desk.sent(self.home) + AFTERWARDS)
+        others = set(delivery.weights.values()) - {adapter.weights}
         if others:
             raise TurnError(f"exchanges were recorded with other weights: {', '.join(sorted(others))}")
-        right = sum(answer.text.strip() == answer.phrase.label for answer in answers)
-        self.say(f"  {len(answers)} new phrases answered by {adapter.name}, {right} of them right")
+        right = sum(answer.text.strip() == answer.phrase.label for answer in delivery.answers)
+        self.say(f"  {len(delivery.answers)} new phrases answered by {adapter.name}, {right} of them right")
         # The wheel goes on: what it answers now waits for people.
         desk.fill(self.queue, self.queue.items.count() + AFTERWARDS)
 
