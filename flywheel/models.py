@@ -122,7 +122,7 @@ class TrainingRun(models.Model):
     """A fine-tune of a base model on one dataset version; gives an adapter."""
 
     dataset_version = models.ForeignKey(DatasetVersion, models.PROTECT, related_name="training_runs")
-    base = models.ForeignKey(ModelVersion, models.PROTECT, related_name="training_runs")
+    base = models.ForeignKey(ModelVersion, models.PROTECT, related_name="+")
     job = models.OneToOneField(Job, models.PROTECT, related_name="training_run")
     config = models.JSONField(
         default=dict, help_text="rank, alpha, learning_rate, batch_size, epochs, seed …"

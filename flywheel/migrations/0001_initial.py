@@ -164,7 +164,7 @@ class Migration(migrations.Migration):
                 ('results', models.JSONField(default=dict, help_text='steps, tokens, seconds, tokens_per_second, loss …')),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 ('adapter', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='training_runs', to='inference.modelversion')),
-                ('base', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='training_runs', to='inference.modelversion')),
+                ('base', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='inference.modelversion')),
                 ('dataset_version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='training_runs', to='flywheel.datasetversion')),
                 ('job', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='training_run', to='flywheel.job')),
             ],
