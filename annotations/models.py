@@ -4,6 +4,7 @@ Knows what is stored and what one row can say about itself. Reserving is in anno
 annotations.judging, what judgements add up to in annotations.verdicts.
 """
 
+import secrets
 from typing import ClassVar
 
 from django.conf import settings
@@ -15,6 +16,11 @@ from django.utils import timezone
 
 MOST_REASONS = 9
 """As many as there are number keys."""
+
+
+def new_key() -> str:
+    """For one showing of a form."""
+    return secrets.token_urlsafe(16)
 
 
 class QueueQuerySet(models.QuerySet["Queue"]):
@@ -44,7 +50,11 @@ class Queue(models.Model):
     slug = models.SlugField(unique=True)
     name = models.CharField(max_length=100)
     key = models.CharField(
-        max_length=43, unique=True, null=True, editable=False, help_text="The form's: pressed twice, made once."
+        max_length=43,
+        unique=True,
+        default=new_key,
+        editable=False,
+        help_text="The form's: pressed twice, made once.",
     )
     filter = models.TextField(blank=True, help_text="Which exchanges: the explorer's filter line.")
     order = models.CharField(max_length=9, choices=Order, default=Order.RANDOM)

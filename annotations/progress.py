@@ -1,5 +1,6 @@
 """How far a queue is: for a reviewer in her words, and for the lead by state, place and person."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -40,7 +41,11 @@ def waiting_for(queue: Queue, reviewer: User) -> int:
     """Items this person could judge now: reserved for them, or free and not judged by them."""
     mine = Assignment.objects.filter(reviewer=reviewer, done_at__isnull=False).values("item")
     held = leases.held(queue, reviewer).count()
-    free = leases.free_items(queue).exclude(pk__in=mine).exclude(pk__in=leases.held(queue, reviewer).values("item"))
+    free = (
+        leases.free_items(queue)
+        .exclude(pk__in=mine)
+        .exclude(pk__in=leases.held(queue, reviewer).values("item"))
+    )
     return held + free.count()
 
 
@@ -54,7 +59,9 @@ class Elsewhere:
 
 def elsewhere(queue: Queue, reviewer: User) -> Elsewhere:
     """Why nothing is here for this person although something waits."""
-    places = Assignment.objects.filter(queue=queue, done_at=None, slot__isnull=False).exclude(reviewer=reviewer)
+    places = Assignment.objects.filter(queue=queue, done_at=None, slot__isnull=False).exclude(
+        reviewer=reviewer
+    )
     ends = list(places.order_by("-leased_until").values_list("leased_until", flat=True))
     return Elsewhere(len(ends), ends[0] if ends else None)
 
@@ -110,7 +117,24 @@ class Overview:
     by_state: dict[str, int]
     reserved: list[Assignment]
     work: list[Work]
-    by_reference: int
+    attention: list[Item]
+    """What needs the lead: flagged, in conflict, can't be judged; the newest 50."""
+
+    @property
+    def by_reference(self) -> int:
+        """Judgements that a reference list gave."""
+        return sum(work.count for work in self.work if work.reference)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when anything shown does, but for the passing of time."""
+        shown = (
+            sorted(self.by_state.items()),
+            [(place.pk, place.leased_until) for place in self.reserved],
+            [(work.reviewer.pk, work.count, work.last_at) for work in self.work],
+            [(item.pk, item.state) for item in self.attention],
+        )
+        return hashlib.sha256(repr(shown).encode()).hexdigest()[:16]
 
     @property
     def waiting(self) -> int:
@@ -121,13 +145,16 @@ def overview(queue: Queue) -> Overview:
     """What waits, who holds what, and who did how much."""
     by_state = dict(queue.items.order_by().values_list("state").annotate(n=Count("pk")))
     reserved = (
-        Assignment.objects.filter(queue=queue, done_at=None, slot__isnull=False, leased_until__gt=timezone.now())
+        Assignment.objects.filter(
+            queue=queue, done_at=None, slot__isnull=False, leased_until__gt=timezone.now()
+        )
         .select_related("item", "reviewer")
         .order_by("leased_until", "id")
     )
     work = _work(Annotation.objects.standing().filter(item__queue=queue).select_related("reviewer"), queue)
-    by_reference = sum(w.count for w in work if w.reference)
-    return Overview(sum(by_state.values()), by_state, list(reserved), work, by_reference)
+    states = (Item.State.FLAGGED, Item.State.CONFLICT, Item.State.UNJUDGED)
+    attention = queue.items.filter(state__in=states).order_by("-settled_at")[:50]
+    return Overview(sum(by_state.values()), by_state, list(reserved), work, list(attention))
 
 
 def _work(judgements: Iterable[Annotation], queue: Queue) -> list[Work]:

@@ -1,18 +1,21 @@
-"""What a reviewer reads of an exchange: plain turns out of the chat form, whatever product sent it.
+"""What a reviewer reads of an exchange, in reviewers' words: what was asked, what came before, instructions.
 
-Pure: knows message shapes and reviewers' words, nothing of queues or pages.
+Pure. Message shapes are known to inference.reading.
 """
 
 import json
 from dataclasses import dataclass
 from typing import Any
 
-_ROLES = {"user": "They asked", "assistant": "The assistant said", "tool": "The assistant was told"}
+from inference.reading import plain
+
+_WHO = {"user": "They asked", "assistant": "The assistant said", "tool": "The assistant was told"}
+_INSTRUCTIONS = ("system", "developer")
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One thing that was said, and by whom in reviewers' words."""
+    """One thing that was said, and by whom."""
 
     who: str
     text: str
@@ -29,46 +32,30 @@ class Reading:
 
 def read(messages: list[dict[str, Any]]) -> Reading:
     """Sort a chat's messages for a reader. Unknown shapes are shown as they are, never left out."""
-    instructions = [m for m in messages if m.get("role") in ("system", "developer")]
-    said = [turn for m in messages if m not in instructions for turn in _turns(m)]
+    spoken = [m for m in messages if m.get("role") not in _INSTRUCTIONS]
+    given = [plain(m.get("content")) for m in messages if m.get("role") in _INSTRUCTIONS]
+    said = [turn for message in spoken for turn in _turns(message)]
     asked = said.pop().text if said else ""
-    return Reading(asked, said, "\n\n".join(_text(m.get("content")) for m in instructions))
+    return Reading(asked, said, "\n\n".join(given))
 
 
 def _turns(message: dict[str, Any]) -> list[Turn]:
-    turns = []
-    text = _text(message.get("content"))
-    if text:
-        turns.append(Turn(_ROLES.get(str(message.get("role")), "Somebody said"), text))
-    for call in message.get("tool_calls") or []:
-        function = call.get("function") or {}
-        turns.append(Turn("The assistant looked up", f"{function.get('name', '')} {_arguments(function)}"))
-    return turns or [Turn(_ROLES.get(str(message.get("role")), "Somebody said"), "(nothing)")]
+    who = _WHO.get(str(message.get("role")), "Somebody said")
+    text = plain(message.get("content"))
+    lookups = [Turn("The assistant looked up", _lookup(call)) for call in message.get("tool_calls") or []]
+    if lookups and not text:
+        return lookups
+    return [Turn(who, text or "(nothing)"), *lookups]
 
 
-def _arguments(function: dict[str, Any]) -> str:
-    """``icd_search: term = wheeze`` reads better than JSON; JSON stays where it is not an object."""
-    raw = function.get("arguments") or ""
+def _lookup(call: dict[str, Any]) -> str:
+    """``icd_search: term = wheeze`` reads better than JSON; what is no object stays as it came."""
+    function = call.get("function") or {}
+    name, raw = function.get("name", "something"), function.get("arguments") or ""
     try:
         values = json.loads(raw)
     except (TypeError, ValueError):
-        return str(raw)
+        values = None
     if not isinstance(values, dict):
-        return str(raw)
-    return ", ".join(f"{name} = {value}" for name, value in values.items())
-
-
-def _text(content: object) -> str:
-    """A message's text: a string, or the text parts of a list, others named by their type."""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        return "" if content is None else json.dumps(content, ensure_ascii=False)
-    parts = []
-    for part in content:
-        if isinstance(part, dict) and isinstance(part.get("text"), str):
-            parts.append(part["text"])
-        else:
-            kind = part.get("type", "something") if isinstance(part, dict) else "something"
-            parts.append(f"[{str(kind).replace('_', ' ')}]")
-    return "\n".join(parts)
+        return f"{name}: {raw}"
+    return f"{name}: " + ", ".join(f"{key} = {value}" for key, value in values.items())

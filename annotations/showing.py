@@ -43,7 +43,7 @@ class Showing:
 
     @property
     def typed(self) -> str:
-        """What the correction's field holds: what was typed, else nothing to choose, or the answer to edit."""
+        """What the correction's field holds: what was typed, else nothing, or the answer to edit."""
         if self.said and self.said.answer:
             return self.said.answer
         return "" if self.queue.answers else self.item.answer

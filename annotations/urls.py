@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from annotations import views
+from annotations import queue_views, views
 
 urlpatterns = [
     path("review/", views.review_home, name="review-home"),
@@ -11,8 +11,11 @@ urlpatterns = [
     path("review/<slug:slug>/judge/", views.review_judge, name="review-judge"),
     path("review/<slug:slug>/undo/", views.review_undo, name="review-undo"),
     path("review/<slug:slug>/mine/", views.review_mine, name="review-mine"),
-    path("queues/", views.queues, name="queues"),
-    path("queues/new/", views.queue_new, name="queue-new"),
-    path("queues/<slug:slug>/", views.queue, name="queue"),
-    path("queues/<slug:slug>/settings/", views.queue_settings, name="queue-settings"),
+    path("queues/", queue_views.queues, name="queues"),
+    path("queues/new/", queue_views.queue_new, name="queue-new"),
+    path("queues/<slug:slug>/", queue_views.queue, name="queue"),
+    path("queues/<slug:slug>/settings/", queue_views.queue_settings, name="queue-settings"),
+    path("queues/<slug:slug>/state/", queue_views.queue_state, name="queue-state"),
+    path("queues/<slug:slug>/release/<int:pk>/", queue_views.queue_release, name="queue-release"),
+    path("queues/<slug:slug>/draw/", queue_views.queue_draw, name="queue-draw"),
 ]

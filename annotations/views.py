@@ -69,7 +69,7 @@ def review_home(request: HttpRequest) -> HttpResponse:
 @require_safe
 @reviewer_only
 def review(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
-    """The next item; a reload gives the same one. ``?open=correct`` opens a panel, ``?done`` ends the sitting."""
+    """The next item; a reload gives the same one. ``?open=correct`` opens a panel, ``?done`` ends."""
     finished = "done" in request.GET
     showings = [] if finished else _next(queue, user)
     if showings:
@@ -197,7 +197,9 @@ def _returned(request: HttpRequest, queue: Queue, user: User, back: Showing) -> 
 
 def _ending(queue: Queue, user: User, *, finished: bool = False) -> dict[str, Any]:
     """Why no item is shown: a word for the template, and its figures."""
-    others = Queue.objects.visible_to(user).filter(state=Queue.State.OPEN).exclude(pk=queue.pk).order_by("name")
+    others = (
+        Queue.objects.visible_to(user).filter(state=Queue.State.OPEN).exclude(pk=queue.pk).order_by("name")
+    )
     found: dict[str, Any] = {
         "others": [(other, n) for other in others if (n := progress.waiting_for(other, user))],
         "sitting": progress.sitting(queue, user),
@@ -224,7 +226,7 @@ def _item(request: HttpRequest, queue: Queue) -> Item:
 
 
 def _said(post: QueryDict) -> Judgement:
-    """A button without script carries one value, so a reason may ride behind the decision: ``reject:Wrong``."""
+    """A button without script carries one value, so a reason may follow the decision: ``reject:Wrong``."""
     decision, _, reason = post.get("decision", "").partition(":")
     return Judgement(
         decision,
@@ -243,4 +245,4 @@ def _seconds(post: QueryDict) -> float | None:
 
 
 def _held(query: QueryDict) -> frozenset[str]:
-    return frozenset(query.get("held", "").split(","))  - {""}
+    return frozenset(query.get("held", "").split(",")) - {""}
