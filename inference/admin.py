@@ -6,7 +6,7 @@ A key's secret is shown in the answer to the form that made it, and nowhere else
 from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.db.models import F, QuerySet
+from django.db.models import F, QuerySet, URLField
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
@@ -66,6 +66,8 @@ class ApiKeyAdmin(ModelAdmin):
 class UpstreamAdmin(ModelAdmin):
     list_display = ("name", "base_url", "logprobs_mode", "enabled")
     list_filter = ("enabled",)
+    # An engine beside the proxy speaks plain HTTP; one without a scheme is meant so.
+    formfield_overrides: ClassVar = {URLField: {"assume_scheme": "http"}}
 
 
 @admin.register(ModelVersion)

@@ -93,6 +93,13 @@ def short_hash(value: object) -> str:
 
 
 @register.filter
+def whole(value: object) -> str:
+    """A rate or a count without its fraction: 39.7 → ``40``."""
+    found = _number(value)
+    return "–" if found is None else f"{found:,.0f}"
+
+
+@register.filter
 def iso(value: datetime | None) -> str:
     """For the ``datetime`` attribute, in UTC."""
     return value.isoformat(timespec="milliseconds") if value else ""
