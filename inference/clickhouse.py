@@ -57,6 +57,8 @@ _NOT_NOW = {
     439,
     999,
 }
+# Codes that say a row does not fit: it can't be parsed, is out of range, or is too large.
+_BAD_ROWS = {6, 26, 27, 33, 38, 53, 69, 70, 72, 117, 128, 131, 135, 349, 457}
 _READING = {
     "max_execution_time": 30,
     # An exchange never moves to another month, so its duplicates lie in one partition.
@@ -79,7 +81,7 @@ class Unavailable(Exception):  # noqa: N818 - reads as what it is: the store can
 
 
 class RejectedError(Exception):
-    """The trace store answered, and will not take this. Trying again changes nothing."""
+    """The trace store will not take this, ever. Nothing of it was stored."""
 
 
 class Store:
@@ -90,12 +92,12 @@ class Store:
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None, **options: Any) -> QueryResult:
         """Run a SELECT; values go in as ``{name:Type}``, never into the text. Raises Unavailable."""
-        with _translated():
+        with _asking():
             return self._client.query(sql, parameters=dict(parameters or {}), settings=_READING, **options)
 
     def command(self, sql: str) -> None:
-        """Run a statement without a result. Raises Unavailable, RejectedError."""
-        with _translated():
+        """Run a statement without a result. Raises Unavailable."""
+        with _asking():
             self._client.command(sql)
 
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], token: str) -> None:
@@ -104,7 +106,7 @@ class Store:
         Sent again with the same token it counts once, as long as the table remembers the token. Raises
         Unavailable (then it may be stored or not), RejectedError (then it is not).
         """
-        with _translated():
+        with _inserting():
             context = self._client.create_insert_context(
                 table, list(columns), settings={**_INSERTING, "insert_deduplication_token": token}
             )
@@ -124,7 +126,8 @@ class Store:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _asking() -> Iterator[None]:
+    """What a server that is away, starting or overloaded raises is Unavailable; a mistake in SQL stays one."""
     try:
         yield
     except (OperationalError, StreamFailureError, HTTPError, OSError) as error:
@@ -132,7 +135,20 @@ def _translated() -> Iterator[None]:
     except DatabaseError as error:
         if error.code in _NOT_NOW or error.code is None:
             raise Unavailable(str(error)) from error
-        raise RejectedError(str(error)) from error
+        raise
+
+
+@contextmanager
+def _inserting() -> Iterator[None]:
+    """Only what is wrong with the rows themselves is RejectedError: everything else may pass."""
+    try:
+        yield
+    except (OperationalError, StreamFailureError, HTTPError, OSError) as error:
+        raise Unavailable(str(error)) from error
+    except DatabaseError as error:
+        if error.code in _BAD_ROWS:
+            raise RejectedError(str(error)) from error
+        raise Unavailable(str(error)) from error
     except (Error, ValueError, TypeError, OverflowError, AttributeError) as error:
         # The client refuses values that do not fit their columns before anything is sent.
         raise RejectedError(f"{type(error).__name__}: {error}") from error
@@ -166,7 +182,7 @@ def _database(address: str) -> str:
 def _open(address: str, database: str | None) -> Client:
     parts = urlsplit(address)
     secure = parts.scheme == "https"
-    with _translated():
+    with _asking():
         return clickhouse_connect.get_client(
             interface="https" if secure else "http",
             host=parts.hostname or "127.0.0.1",
@@ -178,6 +194,7 @@ def _open(address: str, database: str | None) -> Client:
             send_receive_timeout=60,
             # Without a session, queries of several threads run side by side.
             autogenerate_session_id=False,
+            tz_mode="aware",
             client_name="flywheel",
         )
 
@@ -199,7 +216,8 @@ def migrate(address: str | None = None) -> list[str]:
         "(name String, sha256 String, applied_at DateTime('UTC') DEFAULT now()) "
         "ENGINE = ReplacingMergeTree ORDER BY name SETTINGS fsync_after_insert = 1, fsync_part_directory = 1"
     )
-    applied = dict(store.query("SELECT name, sha256 FROM migrations FINAL").result_rows)
+    found = store.query("SELECT name, sha256 FROM migrations FINAL").result_rows
+    applied: dict[str, str] = {name: digest for name, digest in found}  # noqa: C416 - rows are sequences
     new = []
     for path in sorted(SQL.iterdir()):
         named = _MIGRATION.fullmatch(path.name)
@@ -229,7 +247,7 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         new = migrate()
-    except (Unavailable, RejectedError) as error:
+    except (Unavailable, RejectedError, DatabaseError) as error:
         print(f"clickhouse: {error}", file=sys.stderr)
         return 1
     print("\n".join(f"applied {name}" for name in new) or "nothing to apply")

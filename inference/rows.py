@@ -16,7 +16,8 @@ import orjson
 from opentelemetry.sdk.trace import ReadableSpan
 
 from inference import spans
-from inference.exchange import Exchange, Tokens
+from inference.answer import Tokens
+from inference.exchange import Exchange
 
 CUT = 2000
 """Characters of a question and an answer that the explorer's list and search have."""
@@ -29,7 +30,7 @@ class Table:
     """A table that exchanges are written to. ``rows`` gives each row with its key.
 
     ``present`` asks which of the given keys are stored: it has the parameters ``first`` and ``last`` (bounds
-    of the partition column), ``ids`` (the keys' first parts) and, where the sorting key needs it, ``prefix``.
+    of the time, in microseconds since 1970), ``ids`` (the keys' first parts) and, where the sorting key needs it, ``prefix``.
     """
 
     name: str
@@ -184,9 +185,11 @@ def _span(one: Exchange) -> list[tuple[Row, Row]]:
     return [((row[1], row[2]), row)]
 
 
-_IN_TIME = (
-    "started_at BETWEEN {first:DateTime64(6)} AND {last:DateTime64(6)} AND exchange_id IN {ids:Array(UUID)}"
+# Microseconds as numbers: a time written as text would be read in the server's own zone.
+_BETWEEN = (
+    "BETWEEN fromUnixTimestamp64Micro({first:Int64}, 'UTC') AND fromUnixTimestamp64Micro({last:Int64}, 'UTC')"
 )
+_IN_TIME = f"started_at {_BETWEEN} AND exchange_id IN {{ids:Array(UUID)}}"
 TABLES = (
     Table(
         "exchanges",
@@ -205,8 +208,8 @@ TABLES = (
         "spans",
         spans.SPAN_COLUMNS,
         _span,
-        "SELECT TraceId, SpanId FROM spans WHERE TraceId IN {prefix:Array(String)} "
-        "AND Timestamp BETWEEN {first:DateTime64(6)} AND {last:DateTime64(6)}",
+        "SELECT TraceId, SpanId FROM spans WHERE TraceId IN {prefix:Array(String)} "  # noqa: S608
+        f"AND Timestamp {_BETWEEN}",
     ),
     # Last: what the pages list is then wholly there.
     Table(

@@ -1,0 +1,273 @@
+"""The drain: exchanges from the spool into the trace store, each once, however often it is killed.
+
+    python -m inference.drain
+
+Reads closed exchanges, records the batch (an id and where it ends) beside the spool before sending anything,
+stores and verifies it (inference.storing), and only then moves the checkpoint. A batch that was under way
+when a drain died is cut again at the recorded place and goes under the same id. What can't be parsed, or does
+not fit the tables, is kept in the spool's quarantine folder and counted. While the trace store is away the
+drain waits; the spool grows, nothing is lost. `status.json` in the spool says how it stands, for the pages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import orjson
+
+from inference import clickhouse, storing
+from inference.clickhouse import RejectedError, Store, Unavailable
+from inference.exchange import Exchange, RawExchange, parse
+from inference.rows import span_of
+from inference.spans import Export
+from inference.spool import Damage, Position, SpoolBusyError, SpoolReader
+from inference.spool.files import replace as replace_file
+
+log = logging.getLogger("inference.drain")
+BATCH = 500
+STATUS = "status.json"
+_RECORD = "batch.json"
+_LONGEST_WAIT = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How the drain stands. Times are unix seconds; counts are since the spool was made."""
+
+    updated_at: float = 0.0
+    last_stored_at: float | None = None
+    oldest_unstored_at: float | None = None
+    stored: int = 0
+    quarantined: int = 0
+    damaged: int = 0
+    spans_dropped: int = 0
+    problem: str = ""
+    """Why nothing can be stored now; empty when all is well."""
+
+
+def read_status(spool: Path) -> Status | None:
+    """What the drain of a spool last said; None when it never ran."""
+    try:
+        found = orjson.loads((spool / STATUS).read_bytes())
+        return Status(**found)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+class Quarantine:
+    """Exchanges that could not be stored, one file each, and the spool's damage, a line each."""
+
+    def __init__(self, spool: Path) -> None:
+        self._folder = spool / "quarantine"
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._damage = self._folder / "damage.jsonl"
+        lines = self._damage.read_bytes().splitlines() if self._damage.exists() else []
+        self._seen = {line for line in lines if line}
+
+    def keep(self, raw: RawExchange, reason: str) -> None:
+        """Keep an exchange as it was spooled, durably. Keeping it twice keeps it once."""
+        content = {
+            "reason": reason,
+            "exchange_id": raw.exchange_id,
+            "attempt": raw.attempt,
+            "opened": raw.opened,
+            "closed": raw.closed,
+            "request": base64.b64encode(raw.request).decode(),
+            "response": base64.b64encode(raw.response).decode(),
+        }
+        replace_file(self._folder / f"{raw.exchange_id}-{raw.attempt}.json", orjson.dumps(content))
+        log.error("quarantined exchange %s: %s", raw.exchange_id, reason)
+
+    def note(self, damage: Sequence[Damage]) -> None:
+        """Write down what of the spool could not be read; what is known already is not written twice."""
+        for one in damage:
+            known = one.exchange_id.hex() if one.exchange_id else None
+            line = orjson.dumps({**asdict(one), "exchange_id": known}, option=orjson.OPT_SORT_KEYS)
+            if line in self._seen:
+                continue
+            self._seen.add(line)
+            log.error("damage in the spool: %s", line.decode())
+            with os.fdopen(
+                os.open(self._damage, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb"
+            ) as file:
+                file.write(line + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+
+    @property
+    def exchanges(self) -> int:
+        return sum(1 for path in self._folder.iterdir() if path.suffix == ".json")
+
+    @property
+    def damage(self) -> int:
+        return len(self._seen)
+
+
+class Drain:
+    """One spool's drain. ``step`` does one batch; ``run`` goes on until ``stop``."""
+
+    def __init__(
+        self,
+        spool: Path,
+        connect: Callable[[], Store] = clickhouse.connect,
+        *,
+        batch: int = BATCH,
+        export: Export | None = None,
+    ) -> None:
+        """Take the spool. Raises SpoolBusyError when another drain has it."""
+        self._spool = spool
+        self._reader = SpoolReader(spool)
+        self._quarantine = Quarantine(spool)
+        self._connect = connect
+        self._batch = batch
+        self._export = export
+        self._stopping = threading.Event()
+        self.status = replace(read_status(spool) or Status(), problem="")
+
+    def run(self, interval_seconds: float) -> None:
+        """Drain until ``stop``. Waits between batches so that small ones gather; not after a full one."""
+        wait = 0.5
+        while not self._stopping.is_set():
+            try:
+                full = self.step() >= self._batch
+            except Unavailable as error:
+                self._say(problem=str(error))
+                self._reader.rewind()
+                self._stopping.wait(wait)
+                wait = min(wait * 2, _LONGEST_WAIT)
+                continue
+            wait = 0.5
+            if not full:
+                self._stopping.wait(interval_seconds)
+
+    def stop(self) -> None:
+        """Make ``run`` return after the batch under way."""
+        self._stopping.set()
+
+    def close(self) -> None:
+        if self._export is not None:
+            self._export.close()
+        self._reader.close()
+
+    def step(self) -> int:
+        """Store one batch, and return how many exchanges it had. Raises Unavailable; then ``rewind``."""
+        recorded = self._recorded()
+        found = self._reader.read(self._batch, until=recorded[1] if recorded else None)
+        self._quarantine.note(self._reader.damage)
+        self._reader.damage.clear()
+        if found:
+            name, end = recorded or self._record(found[-1][0])
+            self._store([raw for _, raw in found], name, again=recorded is not None)
+            self._reader.commit(end)
+            self._reader.retire()
+        if recorded or found:
+            (self._spool / _RECORD).unlink(missing_ok=True)
+        self._say(stored=len(found))
+        return len(found)
+
+    def _recorded(self) -> tuple[str, Position] | None:
+        """The batch that was under way when a drain ended, if one was."""
+        try:
+            found = orjson.loads((self._spool / _RECORD).read_bytes())
+        except FileNotFoundError:
+            return None
+        return found["batch"], Position.parse(found["until"])
+
+    def _record(self, until: Position) -> tuple[str, Position]:
+        name = str(uuid.uuid4())
+        replace_file(self._spool / _RECORD, orjson.dumps({"batch": name, "until": str(until)}))
+        return name, until
+
+    def _store(self, raws: list[RawExchange], name: str, *, again: bool) -> None:
+        parsed: list[tuple[RawExchange, Exchange]] = []
+        for raw in raws:
+            try:
+                parsed.append((raw, parse(raw)))
+            except ValueError as error:
+                self._quarantine.keep(raw, str(error))
+        if not parsed:
+            return
+        exchanges = [exchange for _, exchange in parsed]
+        try:
+            storing.store(self._connect(), exchanges, name, again=again)
+        except RejectedError as error:
+            log.warning("the trace store refuses a batch, storing its exchanges one by one: %s", error)
+            self._store_singly(parsed, name)
+        if self._export is not None:
+            self._export.offer([span for span in map(span_of, exchanges) if span is not None])
+
+    def _store_singly(self, parsed: list[tuple[RawExchange, Exchange]], name: str) -> None:
+        """Find what the store refuses: everything else is stored, that goes to quarantine."""
+        for raw, exchange in parsed:
+            try:
+                single = f"{name}:{exchange.exchange_id}:{exchange.attempt}"
+                storing.store(self._connect(), [exchange], single, again=True)
+            except RejectedError as error:
+                self._quarantine.keep(raw, str(error))
+
+    def _say(self, *, stored: int = 0, problem: str = "") -> None:
+        """Write the status file. It is news, not truth: a crash may cost its last line."""
+        now = time.time()
+        if problem and problem != self.status.problem:
+            log.warning("waiting for the trace store: %s", problem)
+        self.status = replace(
+            self.status,
+            updated_at=now,
+            last_stored_at=now if stored else self.status.last_stored_at,
+            oldest_unstored_at=self._reader.oldest_unread(),
+            stored=self.status.stored + stored,
+            quarantined=self._quarantine.exchanges,
+            damaged=self._quarantine.damage,
+            spans_dropped=self._export.dropped if self._export else 0,
+            problem=problem,
+        )
+        beside = self._spool / f"{STATUS}.new"
+        beside.write_bytes(orjson.dumps(asdict(self.status)))
+        beside.rename(self._spool / STATUS)
+
+
+def default_spool() -> Path:
+    """FLYWHEEL_SPOOL, or spool/ under FLYWHEEL_HOME."""
+    home = Path(os.environ.get("FLYWHEEL_HOME", "var"))
+    return Path(os.environ.get("FLYWHEEL_SPOOL") or home / "spool").resolve()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Drain until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="python -m inference.drain", description="Spool → trace store.")
+    parser.add_argument("--spool", type=Path, default=default_spool())
+    parser.add_argument(
+        "--interval", type=float, default=1.0, help="seconds between batches that are not full"
+    )
+    parser.add_argument("--batch", type=int, default=BATCH, help="exchanges at most in a batch")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    endpoint = os.environ.get("FLYWHEEL_OTLP_ENDPOINT", "")
+    try:
+        drain = Drain(given.spool, batch=given.batch, export=Export.to(endpoint) if endpoint else None)
+    except SpoolBusyError as error:
+        print(f"drain: {error}", file=sys.stderr)
+        return 1
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: drain.stop())
+    log.info("draining %s into %s", given.spool, clickhouse.url().rpartition("@")[2])
+    try:
+        drain.run(given.interval)
+    finally:
+        drain.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
