@@ -1,4 +1,4 @@
-"""An OpenAI-compatible engine that answers "Eye" to everything as vLLM would, streamed or not, with tokens."""
+"""An OpenAI-compatible engine that answers "Eye" to everything as vLLM would, streamed or not."""
 
 import asyncio
 import json
