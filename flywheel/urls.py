@@ -4,9 +4,10 @@ from django.contrib import admin
 from django.urls import include, path
 
 from flywheel import views
+from flywheel.pages.overview import overview
 
 urlpatterns = [
-    path("", views.overview, name="overview"),
+    path("", overview, name="overview"),
     path("sign-in/", views.sign_in, name="sign-in"),
     path("sign-in/<str:token>/", views.sign_in_link, name="sign-in-link"),
     path("sign-out/", views.sign_out, name="sign-out"),

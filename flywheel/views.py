@@ -9,7 +9,7 @@ from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.models import User
 from django.db import DatabaseError, connection
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.template.loader import get_template
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -21,11 +21,6 @@ from flywheel.glossary import WORDS
 from inference.access import engineer_required, is_engineer
 
 YEAR = 365 * 86400
-
-
-def overview(request: HttpRequest) -> HttpResponse:
-    """The wheel's first page."""
-    raise Http404
 
 
 def _wanted(request: HttpRequest, user: User) -> str:

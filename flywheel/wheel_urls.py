@@ -2,22 +2,26 @@
 
 from django.urls import path
 
-from flywheel import wheel_views as views
+from flywheel.pages import datasets, engine, evaluations, jobs, rollouts, training
 
 urlpatterns = [
-    path("datasets/", views.datasets, name="datasets"),
-    path("datasets/new/", views.dataset_new, name="dataset-new"),
-    path("datasets/<slug:name>/", views.dataset, name="dataset"),
-    path("datasets/<slug:name>/<int:number>/", views.dataset_version, name="dataset-version"),
-    path("training/", views.training, name="training"),
-    path("training/<int:pk>/", views.training_run, name="training-run"),
-    path("evaluations/", views.evaluations, name="evaluations"),
-    path("evaluations/<int:pk>/", views.evaluation, name="evaluation"),
-    path("rollouts/", views.rollouts, name="rollouts"),
-    path("rollouts/new/", views.rollout_new, name="rollout-new"),
-    path("rollouts/<int:pk>/", views.rollout, name="rollout"),
-    path("routes/<slug:name>/", views.route, name="route"),
-    path("routes/<slug:name>/back/", views.route_back, name="route-back"),
-    path("jobs/<int:pk>/progress/", views.job_progress, name="job-progress"),
-    path("engine/", views.engine_room, name="engine-room"),
+    path("datasets/", datasets.index, name="datasets"),
+    path("datasets/new/", datasets.dataset_new, name="dataset-new"),
+    path("datasets/<slug:name>/", datasets.dataset, name="dataset"),
+    path("datasets/<slug:name>/<int:number>/", datasets.dataset_version, name="dataset-version"),
+    path("training/", training.index, name="training"),
+    path("training/new/", training.training_new, name="training-new"),
+    path("training/<int:pk>/", training.training_run, name="training-run"),
+    path("evaluations/", evaluations.index, name="evaluations"),
+    path("evaluations/new/", evaluations.evaluation_new, name="evaluation-new"),
+    path("evaluations/<int:pk>/", evaluations.evaluation_page, name="evaluation"),
+    path("evaluations/<int:pk>/cases/", evaluations.cases, name="evaluation-cases"),
+    path("rollouts/", rollouts.index, name="rollouts"),
+    path("rollouts/new/", rollouts.rollout_new, name="rollout-new"),
+    path("rollouts/<int:pk>/", rollouts.rollout_page, name="rollout"),
+    path("routes/<slug:name>/", rollouts.route, name="route"),
+    path("routes/<slug:name>/back/", rollouts.route_back, name="route-back"),
+    path("jobs/<int:pk>/", jobs.job_act, name="job-act"),
+    path("jobs/<int:pk>/progress/", jobs.job_progress, name="job-progress"),
+    path("engine/", engine.engine_room, name="engine-room"),
 ]

@@ -78,7 +78,7 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Saf
     )
     return format_html(
         '<details class="chart-table"><summary>Show as a table</summary><div class="scroll" role="region" '
-        'tabindex="0" aria-label="{} as a table"><table class="table"><thead><tr>{}</tr></thead>'
+        'tabindex="0" aria-label="{} as a table"><table class="table table-plain"><thead><tr>{}</tr></thead>'
         "<tbody>{}</tbody></table></div></details>",
         title,
         format_html_join("", '<th scope="col">{}</th>', ((cell,) for cell in head)),

@@ -1,0 +1,218 @@
+"""How every process does, each in a sentence: what the engine room shows and the first place to look.
+
+Asks each with a short timeout and at the same time, so that a dead one costs the page a second, not a minute.
+Changes nothing, and keeps nothing: history is for a monitoring system (docs/operate.md names the metrics).
+"""
+
+import http.client
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+import redis
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.utils import timezone
+
+from flywheel import jobs
+from flywheel.models import Job
+from flywheel.templatetags.flywheel import ago, seconds
+from inference.clickhouse import Unavailable, connect
+from inference.drain import read_status
+from inference.models import Proxy, RoutingVersion, Upstream
+
+TIMEOUT = 1.0
+UNHEARD = timedelta(seconds=60)
+"""A proxy asks for the routing at least every 20 s."""
+TONES = ("good", "warn", "bad")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One process. ``tone``: good, warn or bad; ``words`` say what is, ``advice`` what to do about it."""
+
+    name: str
+    what: str
+    tone: str
+    words: str
+    advice: str = ""
+
+    @property
+    def glyph(self) -> str:
+        """The state without colour."""
+        return {"good": "✓", "warn": "▲", "bad": "✕"}[self.tone]
+
+
+def checks() -> list[Check]:
+    """Everything, in the order an exchange passes through it."""
+    upstreams = list(Upstream.objects.filter(enabled=True).order_by("name"))
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        engines = [pool.submit(engine, each.name, each.base_url) for each in upstreams]
+        stores = [pool.submit(ask) for ask in (trace_store, broker)]
+        rows = [*proxies(), capture(), *(future.result() for future in stores), database(), work()]
+        return [*(future.result() for future in engines), *rows]
+
+
+def get(url: str, timeout: float = TIMEOUT) -> tuple[int, bytes]:
+    """Status and the first bytes of a page. Raises OSError or http.client.HTTPException."""
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    client = kind(parts.hostname or "", parts.port, timeout=timeout)
+    try:
+        client.request("GET", parts.path or "/")
+        answer = client.getresponse()
+        return answer.status, answer.read(4096)
+    finally:
+        client.close()
+
+
+def engine(name: str, base_url: str) -> Check:
+    """An engine by its /health, which answers 200 once the model is loaded."""
+    what = f"engine at {base_url}"
+    try:
+        status, _ = get(base_url.rstrip("/") + "/health")
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        why = "Requests to it fail until it is back; they are recorded as failed."
+        return Check(name, what, "bad", f"Does not answer ({_cause(error)}).", why)
+    if status != 200:
+        return Check(
+            name, what, "warn", f"Answers {status}: not ready.", "It may still be loading its model."
+        )
+    return Check(name, what, "good", "Healthy.")
+
+
+def proxies() -> list[Check]:
+    """What each proxy follows, as last heard from it."""
+    newest = RoutingVersion.objects.values_list("number", flat=True).first() or 0
+    found = [_proxy(each, newest) for each in Proxy.objects.order_by("name")]
+    nobody = Check(
+        "proxy",
+        "takes the products' requests",
+        "bad",
+        "None has been heard from yet.",
+        "Start one; it asks for the routing by itself.",
+    )
+    return found or [nobody]
+
+
+def _proxy(proxy: Proxy, newest: int) -> Check:
+    what = f"proxy, follows routing {proxy.version}"
+    heard = ago(proxy.seen_at)
+    if timezone.now() - proxy.seen_at > UNHEARD:
+        return Check(
+            proxy.name,
+            what,
+            "bad",
+            f"Last heard from {heard}.",
+            "If it still runs, it goes on with the routing it has.",
+        )
+    if proxy.version < newest:
+        return Check(
+            proxy.name,
+            what,
+            "warn",
+            f"{newest - proxy.version} behind the newest routing, {newest}.",
+            "It catches up within seconds, or can't reach this server.",
+        )
+    return Check(proxy.name, what, "good", f"Follows the newest routing; heard from {heard}.")
+
+
+def capture() -> Check:
+    """The drain, by what it last wrote into its spool."""
+    what = "drain, moves exchanges from disk to the trace store"
+    status = read_status(settings.SPOOL)
+    if status is None:
+        words = "Has not run on this machine's spool yet."
+        return Check(
+            "Drain", what, "warn", words, "Exchanges stay in the spool until it runs; nothing is lost."
+        )
+    now = timezone.now().timestamp()
+    counts = f"{status.stored:,} stored" + (
+        f", {status.quarantined:,} set aside" if status.quarantined else ""
+    )
+    if now - status.updated_at > UNHEARD.total_seconds():
+        words = f"Last heard from {seconds(now - status.updated_at)} ago; {counts}."
+        return Check("Drain", what, "bad", words, "Exchanges stay in the spool; start it.")
+    waited = now - status.oldest_unstored_at if status.oldest_unstored_at else 0.0
+    if status.problem or waited > UNHEARD.total_seconds():
+        words = f"Oldest unstored: {seconds(waited)}. {status.problem or 'Behind the traffic.'}"
+        return Check("Drain", what, "warn", words, f"{counts}; nothing is lost.")
+    last = f"last {seconds(now - status.last_stored_at)} ago" if status.last_stored_at else "none yet"
+    if status.damaged or status.quarantined:
+        advice = "What was set aside lies in the spool's quarantine folder, with why."
+        return Check("Drain", what, "warn", f"Stores; {counts}, {status.damaged:,} damaged frames.", advice)
+    return Check("Drain", what, "good", f"Everything is stored, {last}; {counts}.")
+
+
+def trace_store() -> Check:
+    """ClickHouse, by asking for its version."""
+    what = "trace store (ClickHouse)"
+    try:
+        version = connect().query("select version()").result_rows[0][0]
+    except Unavailable as error:
+        return Check(
+            "ClickHouse",
+            what,
+            "bad",
+            f"Does not answer ({_cause(error)}).",
+            "Exchanges wait in the spool; nothing is lost. Judging, routes and Back work on.",
+        )
+    return Check("ClickHouse", what, "good", f"Answers; version {version}.")
+
+
+def broker() -> Check:
+    """Redis, by a ping."""
+    client = redis.Redis.from_url(
+        settings.REDIS_URL, socket_connect_timeout=TIMEOUT, socket_timeout=TIMEOUT, retry=None
+    )
+    try:
+        client.ping()
+    except (redis.RedisError, OSError) as error:
+        return Check(
+            "Redis",
+            "tells workers what to do",
+            "bad",
+            f"Does not answer ({_cause(error)}).",
+            "Jobs are kept in the database and start when it is back.",
+        )
+    finally:
+        client.close()
+    return Check("Redis", "tells workers what to do", "good", "Answers.")
+
+
+def database() -> Check:
+    """The SQL database this page was made from."""
+    what = f"decisions ({connection.vendor})"
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError as error:
+        return Check(
+            "SQL database", what, "bad", f"Does not answer ({_cause(error)}).", "Nothing can be changed."
+        )
+    return Check("SQL database", what, "good", "Answers.")
+
+
+def work() -> Check:
+    """Workers, judged by whether anything waits for one."""
+    what = "worker, does jobs"
+    running = Job.objects.filter(state=Job.State.RUNNING).count()
+    due = jobs.due().first()
+    if due is not None:
+        return Check(
+            "Worker",
+            what,
+            "bad",
+            f"Job {due.pk} ({due.get_kind_display()}) waits since {ago(due.created_at)}.",
+            "No worker takes it: start one. The job is kept.",
+        )
+    return Check("Worker", what, "good", f"{running} at work." if running else "Nothing waits for it.")
+
+
+def _cause(error: BaseException) -> str:
+    causes: list[tuple[type[BaseException], str]] = [
+        (ConnectionRefusedError, "nothing listens there"),
+        (TimeoutError, f"no word within {TIMEOUT:g} s"),
+    ]
+    return next((words for kind, words in causes if isinstance(error, kind)), type(error).__name__)

@@ -1,0 +1,67 @@
+"""Long work as pages show it: progress while it runs, why it failed, cancel and resume."""
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_POST
+
+from flywheel import jobs
+from flywheel.models import DatasetVersion, Evaluation, Job, Rollout, TrainingRun
+from flywheel.pages import keys, live
+from inference.access import engineer_required, is_operator
+
+RELATED = {
+    Job.Kind.DATASET: "dataset_version",
+    Job.Kind.TRAINING: "training_run",
+    Job.Kind.EVALUATION: "evaluation",
+    Job.Kind.ROLLOUT: "rollout",
+}
+
+
+def subject(job: Job) -> DatasetVersion | TrainingRun | Evaluation | Rollout | None:
+    """What the job works on; None if nothing was made of it."""
+    found: DatasetVersion | TrainingRun | Evaluation | Rollout | None = getattr(
+        job, RELATED[Job.Kind(job.kind)], None
+    )
+    return found
+
+
+def state(job: Job) -> tuple[object, ...]:
+    """What of a job can change while a page shows it."""
+    return (job.state, job.done, job.total, job.message, job.error, job.cancel_requested)
+
+
+@require_GET
+@engineer_required
+def job_progress(request: HttpRequest, pk: int) -> HttpResponse:
+    """One job's progress, for pages that list several."""
+    job = get_object_or_404(Job, pk=pk)
+    context = {"job": job, "subject": subject(job)}
+    return live.respond(request, "flywheel/job.html", context, state=state(job), finished=not job.active)
+
+
+@require_POST
+@engineer_required
+def job_act(request: HttpRequest, pk: int) -> HttpResponseBase:
+    """Cancel or resume; asked twice does it once. Rollouts are the operators'."""
+    job = get_object_or_404(Job, pk=pk)
+    if job.kind == Job.Kind.ROLLOUT and not is_operator(request.user):
+        raise PermissionDenied
+    done, sentence = _act(job, request.POST.get("do", ""))
+    if not done:
+        return render(request, "flywheel/job_refused.html", {"job": job, "subject": subject(job)}, status=409)
+    messages.success(request, sentence)
+    if sentence.startswith("Resumed"):
+        keys.say_kept(request)
+    found = subject(job)
+    return redirect(found.get_absolute_url() if found else reverse("overview"))
+
+
+def _act(job: Job, what: str) -> tuple[bool, str]:
+    if what == "cancel":
+        return jobs.cancel(job), "Cancelling: it stops at its next sign of life. What was finished is kept."
+    if what == "resume":
+        return jobs.resume(job), "Resumed. What was finished is not done again."
+    return False, ""

@@ -1,0 +1,34 @@
+"""Pages of which a part keeps itself fresh: one view, context and template for the page and its fragment.
+
+A live template extends `frame`, draws what changes in its blocks lead, actions and live, and polls its own
+address with what it last saw. Nothing changed: 204. Finished: the fragment has no trigger any more.
+"""
+
+import hashlib
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+PAGE, FRAGMENT = "base.html", "flywheel/fragment.html"
+
+
+def is_fragment(request: HttpRequest) -> bool:
+    """Whether only the live part is wanted (and not, say, the whole page after going back)."""
+    return request.headers.get("HX-Target") == "live"
+
+
+def respond(
+    request: HttpRequest, template: str, context: dict[str, Any], *, state: object, finished: bool
+) -> HttpResponse:
+    """The page, its fragment, or 204. ``state``: everything the fragment shows that can change."""
+    seen = hashlib.sha256(repr(state).encode()).hexdigest()[:16]
+    fragment = is_fragment(request)
+    if fragment and request.GET.get("seen") == seen:
+        return HttpResponse(status=204)
+    context |= {
+        "frame": FRAGMENT if fragment else PAGE,
+        "oob": fragment,
+        "poll": "" if finished else f"{request.path}?seen={seen}",
+    }
+    return render(request, template, context)

@@ -1,0 +1,28 @@
+"""The overview: the wheel's six stages, the one next step, what is live, and what the last turn brought."""
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_GET
+
+from flywheel.pages import stages
+from flywheel.pages.rollouts import standing
+from inference.access import is_engineer, is_operator
+from inference.models import Route
+
+
+@require_GET
+@login_required
+def overview(request: HttpRequest) -> HttpResponseBase:
+    """Where the wheel stands; a reviewer goes to her queues."""
+    if not is_engineer(request.user):
+        return redirect("review-home")
+    now = stages.gather()
+    context = {
+        "step": stages.next_step(now, operator=is_operator(request.user)),
+        "stages": stages.stages(now),
+        "active": now.active,
+        "routes": [standing(route) for route in Route.objects.order_by("name")],
+        "turn": stages.last_turn(),
+    }
+    return render(request, "flywheel/overview.html", context)
