@@ -1,6 +1,5 @@
 """The lead's forms: a queue as people write it down, lists one a line."""
 
-import random
 from typing import Any, ClassVar
 
 from django import forms
@@ -9,7 +8,8 @@ from django.utils.text import slugify
 
 from annotations import sampling
 from annotations.models import MOST_REASONS, Queue
-from annotations.sampling import Candidate
+from annotations.sampling import seed_of
+from inference.queries import Candidate
 
 _HINTS = {
     "question": "What reviewers are asked under every answer.",
@@ -107,9 +107,8 @@ class NewQueueForm(SettingsForm):
     def draw(self) -> list[Candidate] | None:
         """What the queue will hold, or None with the reason by the field."""
         given = self.cleaned_data
-        seed = random.SystemRandom().getrandbits(31)
         try:
-            drawn = sampling.draw(given["q"], given["size"], given["order"], seed)
+            drawn = sampling.draw(given["q"], given["size"], given["order"], seed_of(given["key"]))
         except sampling.NotDrawn as told:
             self.add_error("q", str(told))
             return None

@@ -3,22 +3,20 @@
 Every item keeps the probability with which it was drawn. Leaves how to draw to inference.queries.
 """
 
-import random
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Max
 
 from annotations.models import Item, Queue
-from inference import filters
-from inference.clickhouse import Unavailable, connect
-
-try:
-    from inference.queries import Candidate
-
-    from inference import queries
-except ImportError:
-    from typing import Any as Candidate
+from annotations.reading import read
+from inference import filters, queries
+from inference.clickhouse import Unavailable
+from inference.queries import Candidate, Order
 
 MOST = 5000
 """Items drawn at once."""
@@ -32,12 +30,20 @@ class NotDrawn(Exception):  # noqa: N818 - it is an answer to a person, not a fa
 
 
 @dataclass(frozen=True, slots=True)
+class Example:
+    """What one matching exchange is about."""
+
+    asked: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
 class Preview:
     """What a filter would give. ``problem`` says why nothing can be said."""
 
     line: str
     matching: int = 0
-    examples: list[Candidate] = field(default_factory=list)
+    examples: list[Example] = field(default_factory=list)
     problem: str = ""
 
     @property
@@ -47,29 +53,37 @@ class Preview:
 
 
 def preview(line: str) -> Preview:
-    """How many exchanges match a filter line, and the three newest of them."""
+    """About how many exchanges match a filter line, and the newest of them."""
     try:
         chosen = filters.parse(line)
-        client = connect()
-        matching = queries.count(client, chosen)
-        return Preview(line, matching, queries.sample(client, chosen, EXAMPLES, 0, order="newest"))
+        newest = queries.sample(chosen, EXAMPLES, order="newest")
+        matching = queries.count(chosen)
     except filters.FilterError as error:
-        return Preview(line, problem=f"“{error.part}”: {error.message}")
+        return Preview(line, problem=f"“{error.part}”: {error.message}.")
     except Unavailable:
         return Preview(line, problem=UNREADABLE)
+    return Preview(line, matching, [Example(read(one.messages).asked, one.answer) for one in newest])
 
 
 def draw(line: str, limit: int, order: str, seed: int) -> list[Candidate]:
-    """Up to ``limit`` exchanges that match, in the order to show them. Raises NotDrawn."""
+    """Up to ``limit`` exchanges that match, in the order to show them. Raises NotDrawn.
+
+    The same seed and filter give the same exchanges at random, and a larger limit only adds to them.
+    """
     try:
-        return queries.sample(connect(), filters.parse(line), limit, seed, order=order)
+        return queries.sample(filters.parse(line), limit, seed, cast("Order", order))
     except filters.FilterError as error:
-        raise NotDrawn(f"The filter can't be read: “{error.part}”: {error.message}") from error
+        raise NotDrawn(f"“{error.part}”: {error.message}.") from error
     except Unavailable as error:
         raise NotDrawn(UNREADABLE) from error
 
 
-def add(queue: Queue, candidates: list[Candidate]) -> int:
+def seed_of(key: str) -> int:
+    """The seed of a queue's draws, from its key: drawing more goes on with the same draw. 63 bits."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) >> 1
+
+
+def add(queue: Queue, candidates: Sequence[Candidate]) -> int:
     """Put exchanges into the queue behind what is there; how many were new: an exchange is there once."""
     with transaction.atomic():
         behind = queue.items.aggregate(last=Max("position"))["last"]
@@ -83,14 +97,10 @@ def add(queue: Queue, candidates: list[Candidate]) -> int:
 
 
 def fill(queue: Queue, count: int) -> int:
-    """Draw until ``count`` more exchanges are in the queue or nothing new matches; how many were added.
-
-    Draws anew from everything that matches, so what is already there is asked for on top. Raises NotDrawn.
-    """
-    there = set(queue.items.values_list("exchange_id", flat=True))
-    seed = random.SystemRandom().getrandbits(31)
-    drawn = draw(queue.filter, count + len(there), queue.order, seed)
-    fresh = [candidate for candidate in drawn if candidate.exchange_id not in there]
+    """Draw up to ``count`` more exchanges into the queue; how many were added. Raises NotDrawn."""
+    there = set(queue.items.values_list("exchange_id", "attempt"))
+    drawn = draw(queue.filter, count + len(there), queue.order, seed_of(queue.key))
+    fresh = [one for one in drawn if (UUID(one.exchange_id), one.attempt) not in there]
     return add(queue, fresh[:count])
 
 

@@ -131,7 +131,8 @@ function showLast() {
 }
 
 function send(form, decision, reason) {
-  const field = (name) => form.elements[name]?.value ?? "";
+  const fields = new FormData(form);
+  const field = (name) => fields.get(name) ?? "";
   const body = { key: field("key"), item: field("item"), reviewer: field("reviewer"), decision };
   if (reason) body.reason = reason;
   if (decision === "correct") body.answer = field("answer");

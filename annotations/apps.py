@@ -1,0 +1,13 @@
+"""The app, and what it tells other rooms when it is ready."""
+
+from django.apps import AppConfig
+
+
+class AnnotationsConfig(AppConfig):
+    name = "annotations"
+    verbose_name = "Judgements"
+
+    def ready(self) -> None:
+        from annotations import panels  # noqa: PLC0415 - models exist only now
+
+        panels.connect()

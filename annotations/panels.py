@@ -1,0 +1,33 @@
+"""What people said about an exchange, for the right rail of its page."""
+
+from dataclasses import dataclass
+
+from annotations.models import Annotation, Item
+from inference.panels import Panel, Subject, register
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The exchange in one queue: what its judgements add up to, and each that stands."""
+
+    item: Item
+    judgements: list[Annotation]
+
+
+def judgements(subject: Subject) -> list[Panel]:
+    """One card with every queue that holds the exchange; none when no queue does."""
+    items = Item.objects.filter(exchange_id=subject.exchange_id, attempt=subject.attempt)
+    found = list(items.select_related("queue").order_by("queue__name"))
+    if not found:
+        return []
+    standing = Annotation.objects.standing().filter(item__in=found).select_related("reviewer").order_by("-id")
+    by_item: dict[int, list[Annotation]] = {item.pk: [] for item in found}
+    for annotation in standing:
+        by_item[annotation.item_id].append(annotation)
+    judged = [Judged(item, by_item[item.pk]) for item in found]
+    return [Panel("Judgements", "annotations/panel.html", {"judged": judged}, order=10)]
+
+
+def connect() -> None:
+    """Show them: called when the apps are ready."""
+    register(judgements)
