@@ -135,10 +135,11 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 def _worker_answers(url: str) -> bool:
     from celery import Celery  # noqa: PLC0415  (half a second; only the supervisor pays)
+    from kombu.exceptions import OperationalError  # noqa: PLC0415
 
     try:
         return bool(Celery(broker=url).control.ping(timeout=0.5))
-    except OSError:
+    except (OSError, OperationalError):
         return False
 
 

@@ -20,6 +20,7 @@ from typing import IO
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _GRACE_SECONDS = 12.0
+_TOLD_EVERY_SECONDS = 10.0
 _LOG_LIMIT = 20 << 20
 """Above this a log is set aside at the next start, as NAME.log.1."""
 
@@ -37,7 +38,7 @@ class Process:
     cwd: Path
     env: Mapping[str, str]
     ready: Callable[[], bool]
-    patience: float = 60.0
+    patience: float = 180.0
     tier: int = 0
 
 
@@ -71,8 +72,12 @@ class Supervisor:
     def wait_ready(self, names: Sequence[str]) -> None:
         """Wait for all of them, saying each. Raises StoppedError."""
         waiting = list(names)
+        told = time.monotonic()
         while waiting:
             self.check()
+            if time.monotonic() - told > _TOLD_EVERY_SECONDS:
+                told = time.monotonic()
+                self._say(f"waiting for {', '.join(waiting)}")
             for name in list(waiting):
                 process, _, began = self._running[name]
                 seconds = time.monotonic() - began
