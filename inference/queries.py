@@ -42,6 +42,8 @@ _COLUMNS = {
 _BEGINNINGS = ("weights", "id")
 _AT = "fromUnixTimestamp64Micro({{{}:Int64}}, 'UTC')"
 _MOST_TURNS = 500
+# An id is made when the exchange begins; microseconds by which the two may differ.
+_CLOCK_MARGIN = 600_000_000
 Order = Literal["random", "uncertain", "newest"]
 
 
@@ -491,7 +493,6 @@ def find(text: str, limit: int = 10) -> list[str]:
     if not re.fullmatch(r"[0-9a-f]{6,32}", digits):
         return []
     first, last = (int(digits.ljust(32, filler)[:12], 16) * 1000 for filler in "0f")
-    margin = 600_000_000
     rows = _rows(
         "SELECT exchange_id FROM facts WHERE "  # noqa: S608
         f"(started_at BETWEEN {_AT.format('first')} AND {_AT.format('last')} "
@@ -500,8 +501,8 @@ def find(text: str, limit: int = 10) -> list[str]:
         "OR (started_at > now() - INTERVAL 30 DAY AND startsWith(trace_id, {digits:String})) "
         "GROUP BY exchange_id ORDER BY max(started_at) DESC LIMIT {most:UInt32}",
         {
-            "first": _clamp(first - margin),
-            "last": _clamp(last + margin),
+            "first": _clamp(first - _CLOCK_MARGIN),
+            "last": _clamp(last + _CLOCK_MARGIN),
             "digits": digits,
             "most": limit,
         },
@@ -514,26 +515,28 @@ _ONE = f"conversation = {{conversation:String}} AND {_ONE_TIME}"
 
 
 def _locate(exchange_id: str | UUID, attempt: int | None) -> dict[str, Any] | None:
-    """An exchange's whole sorting key. Its id holds when it was made, so this reads one spot of the facts."""
+    """An exchange's whole sorting key. Its id holds when it was made, so one spot of the facts is read; only
+    when it is not there (a clock was set back) all of them.
+    """
     wanted = UUID(str(exchange_id))
-    around, margin = (wanted.int >> 80) * 1000, 600_000_000
-    in_time = (
-        f"started_at BETWEEN {_AT.format('first')} AND {_AT.format('last')} AND "
-        if wanted.version == 7
-        else ""
-    )
+    around = (wanted.int >> 80) * 1000
+    values = {
+        "first": _clamp(around - _CLOCK_MARGIN),
+        "last": _clamp(around + _CLOCK_MARGIN),
+        "attempt": attempt or 0,
+        "id": str(wanted),
+    }
     chosen = "attempt = {attempt:UInt8} AND " if attempt is not None else ""
-    rows = _rows(
-        "SELECT toUnixTimestamp64Micro(started_at) AS at, conversation, attempt FROM facts "  # noqa: S608
-        f"WHERE {in_time}{chosen}exchange_id = {{id:UUID}} ORDER BY attempt DESC LIMIT 1",
-        {
-            "first": _clamp(around - margin),
-            "last": _clamp(around + margin),
-            "attempt": attempt or 0,
-            "id": str(wanted),
-        },
-    )
-    return {**rows[0], "id": str(wanted)} if rows else None
+    near = f"started_at BETWEEN {_AT.format('first')} AND {_AT.format('last')} AND "
+    for where in (near, ""):
+        rows = _rows(
+            "SELECT toUnixTimestamp64Micro(started_at) AS at, conversation, attempt FROM facts "  # noqa: S608
+            f"WHERE {where}{chosen}exchange_id = {{id:UUID}} ORDER BY attempt DESC LIMIT 1",
+            values,
+        )
+        if rows:
+            return {**rows[0], "id": str(wanted)}
+    return None
 
 
 def _clamp(at_microseconds: int) -> int:

@@ -14,7 +14,6 @@ from inference.spool import Spool
 from inference.uuid7 import Generator
 
 WEIGHTS = "a1" * 32
-_make_id = Generator()
 
 
 def raw(number: int = 0, **changes: Any) -> RawExchange:
@@ -41,7 +40,8 @@ def raw(number: int = 0, **changes: Any) -> RawExchange:
         "temperature": 0,
         "max_tokens": 12,
     }
-    exchange_id = str(_make_id())
+    made_ms = started_us // 1000
+    exchange_id = str(Generator(lambda: made_ms)())
     opened = {
         "surface": "chat", "streamed": False, "route": "icd-chapter", "model": "smollm2-135m",
 
