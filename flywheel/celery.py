@@ -13,7 +13,13 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "flywheel.settings")
 app = Celery("flywheel", include=["flywheel.tasks"])
 app.config_from_object("django.conf:settings", namespace="CELERY")
 # A page that starts a job must not hang on a broker that is down: the row is saved, and beat sends it again.
-app.conf.broker_transport_options = {"socket_connect_timeout": 2, "socket_timeout": 10}
+app.conf.broker_transport_options = {
+    "socket_connect_timeout": 2,
+    "socket_timeout": 10,
+    # For sending only; workers and beat keep trying by settings of their own. 0 would mean for ever.
+    "max_retries": 1,
+    "interval_start": 0,
+}
 app.conf.beat_schedule = {
     # The first is a page's hint that got lost, the second a worker that died: both wait at most this long.
     "resend-due-jobs": {"task": "flywheel.resend_due", "schedule": 10.0, "options": {"expires": 10}},

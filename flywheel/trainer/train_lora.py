@@ -10,6 +10,7 @@ STOPPED. Order of rows, learning rate and initial weights depend on the seed and
 run goes on as if it had never stopped.
 """
 
+import fcntl
 import json
 import math
 import os
@@ -320,6 +321,16 @@ def train(run: Run, stop: Stop) -> int:
     return 0
 
 
+def alone(folder: Path) -> int:
+    """Wait until no other trainer works in the folder; one whose supervisor died ends after its step.
+
+    The lock is the process's: it ends with it. Returns the descriptor that holds it.
+    """
+    lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
 def say(text: str) -> None:
     """A line for the log."""
     print(time.strftime("%H:%M:%S"), text, flush=True)
@@ -329,6 +340,7 @@ def main() -> int:
     """Command line: the folder. Exit 0 with the adapter written, STOPPED, REFUSED, or a crash's status."""
     folder = Path(sys.argv[1])
     stop = Stop()
+    alone(folder)
     try:
         config = Config(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
         return train(Run(folder, config), stop)
