@@ -23,7 +23,13 @@ from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import DatabaseError, Error, OperationalError, StreamFailureError
+from clickhouse_connect.driver.exceptions import (
+    DatabaseError,
+    DataError,
+    Error,
+    OperationalError,
+    StreamFailureError,
+)
 from clickhouse_connect.driver.insert import InsertContext
 from clickhouse_connect.driver.query import QueryResult
 from urllib3.exceptions import HTTPError
@@ -143,6 +149,8 @@ def _inserting() -> Iterator[None]:
     """Only what is wrong with the rows themselves is RejectedError: everything else may pass."""
     try:
         yield
+    except DataError as error:
+        raise RejectedError(str(error)) from error
     except (OperationalError, StreamFailureError, HTTPError, OSError) as error:
         raise Unavailable(str(error)) from error
     except DatabaseError as error:

@@ -164,6 +164,8 @@ class Drain:
         """Store one batch, and return how many exchanges it had. Raises Unavailable; then ``rewind``."""
         recorded = self._recorded()
         found = self._reader.read(self._batch, until=recorded[1] if recorded else None)
+        if recorded and not found:  # it was committed just before its drain died
+            recorded, found = None, self._reader.read(self._batch)
         self._quarantine.note(self._reader.damage)
         self._reader.damage.clear()
         if found:
@@ -171,8 +173,7 @@ class Drain:
             self._store([raw for _, raw in found], name, again=recorded is not None)
             self._reader.commit(end)
             self._reader.retire()
-        if recorded or found:
-            (self._spool / _RECORD).unlink(missing_ok=True)
+        (self._spool / _RECORD).unlink(missing_ok=True)
         self._say(stored=len(found))
         return len(found)
 

@@ -43,16 +43,27 @@ def raw(number: int = 0, **changes: Any) -> RawExchange:
     made_ms = started_us // 1000
     exchange_id = str(Generator(lambda: made_ms)())
     opened = {
-        "surface": "chat", "streamed": False, "route": "icd-chapter", "model": "smollm2-135m",
-
-            "weights": WEIGHTS,
-            "base_weights": WEIGHTS,
-            "tokenizer": "b2" * 32,
-            "upstream": "http://engine:8001"
-        ,
-        "logprobs_mode": "raw_logprobs", "key": "coding desk", "user": "", "session": "", "tags": {},
-        "trace_id": f"{number + 1:032x}", "span_id": f"{number + 1:016x}", "parent_span_id": "",
-        "started_us": started_us, "capture": "wire", "top_k": 2, "proxy": "p1", "snapshot": 1,
+        "surface": "chat",
+        "streamed": False,
+        "route": "icd-chapter",
+        "model": "smollm2-135m",
+        "weights": WEIGHTS,
+        "base_weights": WEIGHTS,
+        "tokenizer": "b2" * 32,
+        "upstream": "http://engine:8001",
+        "logprobs_mode": "raw_logprobs",
+        "key": "coding desk",
+        "user": "",
+        "session": "",
+        "tags": {},
+        "trace_id": f"{number + 1:032x}",
+        "span_id": f"{number + 1:016x}",
+        "parent_span_id": "",
+        "started_us": started_us,
+        "capture": "wire",
+        "top_k": 2,
+        "proxy": "p1",
+        "snapshot": 1,
         **changes,
     }
     return RawExchange(exchange_id, 0, opened, orjson.dumps(request), _answer(text, logprobs), closed)

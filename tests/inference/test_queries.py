@@ -33,8 +33,13 @@ def _fill() -> list[Exchange]:
     made = [make(number) for number in range(40)]
     made += [
         make(40, weights=ADAPTER, model="desk-c3", tags={"group": "R06", "shift": "night, late"}),
-        make(41, route="billing", key="o'brien \"x\"", user="u1", session="s-1", logprobs=[-2.5, -0.1]),
-        make(41, session="s-1", text="Chest PAIN – é", messages=[{"role": "user", "content": "Schmerz\n'; DROP"}]),
+        make(41, route="billing", key='o\'brien "x"', user="u1", session="s-1", logprobs=[-2.5, -0.1]),
+        make(
+            41,
+            session="s-1",
+            text="Chest PAIN – é",
+            messages=[{"role": "user", "content": "Schmerz\n'; DROP"}],
+        ),
         make(42, closed={"end_reason": "client_left"}, logprobs=[]),
         make(43, closed={"end_reason": "engine_error", "status": 502}, text=""),
         make(43, attempt=0),
@@ -128,7 +133,17 @@ def test_an_exchange_comes_back_as_it_was(stored: list[Exchange]) -> None:
     for one in (stored[0], stored[42]):
         found = queries.exchange(UUID(one.exchange_id))
         assert found is not None
-        for name in ("attempt", "route", "key", "messages", "choices", "params", "prompt_token_ids", "tags", "conversation"):
+        for name in (
+            "attempt",
+            "route",
+            "key",
+            "messages",
+            "choices",
+            "params",
+            "prompt_token_ids",
+            "tags",
+            "conversation",
+        ):
             assert getattr(found, name) == getattr(one, name)
         assert queries.microseconds(found.started_at) == one.started_us
         assert queries.microseconds(found.finished_at) == one.finished_us
@@ -170,7 +185,9 @@ def test_random_draws_repeat_grow_and_know_their_probability(stored: list[Exchan
     assert ten == same
     assert twenty[:10] == [type(one)(**{**_as_dict(one), "probability": 20 / 45}) for one in ten]
     assert {one.probability for one in ten} == {10 / 45}  # of 46, one has no answer
-    assert [one.exchange_id for one in queries.sample(everything, 10, seed=6)] != [one.exchange_id for one in ten]
+    assert [one.exchange_id for one in queries.sample(everything, 10, seed=6)] != [
+        one.exchange_id for one in ten
+    ]
     assert {one.probability for one in queries.sample(everything, 100)} == {1.0}
     by_id = {one.exchange_id: one for one in stored}
     for one in ten:
@@ -222,7 +239,12 @@ def test_names_are_completed_by_frequency(stored: list[Exchange], monkeypatch: p
     storing.store(clickhouse.connect(), recent, "recent", again=False)
     assert [name for name in queries.suggest("route") if name.startswith("to")] == ["today", "tomorrow's"]
     assert queries.suggest("route", "tomo") == ["tomorrow's"]
-    assert queries.count(filters.parse(""), newer_than=queries.explore(filters.parse("route:billing")).rows[0].cursor) >= 3
+    assert (
+        queries.count(
+            filters.parse(""), newer_than=queries.explore(filters.parse("route:billing")).rows[0].cursor
+        )
+        >= 3
+    )
 
 
 def test_without_a_store_everything_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +253,10 @@ def test_without_a_store_everything_is_unavailable(monkeypatch: pytest.MonkeyPat
         queries.explore(filters.parse(""))
 
 
-@pytest.mark.parametrize("text", ["", "1_2_3", "1_01a209af-e40f-7444-a935-612d1ac46562", "x_01a209af-e40f-7444-a935-612d1ac46562_0"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "1_2_3", "1_01a209af-e40f-7444-a935-612d1ac46562", "x_01a209af-e40f-7444-a935-612d1ac46562_0"],
+)
 def test_a_broken_place_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no place"):
         Cursor.parse(text)
