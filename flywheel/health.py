@@ -215,4 +215,10 @@ def _cause(error: BaseException) -> str:
         (ConnectionRefusedError, "nothing listens there"),
         (TimeoutError, f"no word within {TIMEOUT:g} s"),
     ]
-    return next((words for kind, words in causes if isinstance(error, kind)), type(error).__name__)
+    chain: list[BaseException] = []
+    step: BaseException | None = error
+    while step is not None and step not in chain:
+        chain.append(step)
+        step = step.__cause__ or step.__context__
+    found = (words for each in chain for kind, words in causes if isinstance(each, kind))
+    return next(found, str(error).split("\n", maxsplit=1)[0][:120] or type(error).__name__)

@@ -91,7 +91,7 @@ def line(
         '<figure class="chart"><figcaption><span class="chart-title">{}</span>{}</figcaption>'
         '<div class="chart-plot">{}</div><p class="chart-axis">{}{}</p>{}</figure>',
         title,
-        _legend(shown),
+        _legend(shown) if [each.name for each in shown] != [title] else "",
         svg,
         x_name,
         note,

@@ -16,8 +16,13 @@ NEWEST_JOBS = 12
 def engine_room(request: HttpRequest) -> HttpResponse:
     """Health of every process, refreshed as long as the page is open."""
     checks = health.checks()
-    newest = Job.objects.select_related(*jobs.RELATED.values(), "created_by", "dataset_version__dataset")
-    rows = [{"job": job, "subject": jobs.subject(job)} for job in newest.order_by("-id")[:NEWEST_JOBS]]
+    newest = Job.objects.select_related(
+        *jobs.RELATED.values(), "created_by", "dataset_version__dataset", "rollout__route"
+    )
+    rows = [
+        {"job": job, "subject": jobs.subject(job), "name": jobs.name(job)}
+        for job in newest.order_by("-id")[:NEWEST_JOBS]
+    ]
     ailing = [check for check in checks if check.tone != "good"]
     return live.respond(
         request,

@@ -28,6 +28,14 @@ def subject(job: Job) -> DatasetVersion | TrainingRun | Evaluation | Rollout | N
     return found
 
 
+def name(job: Job) -> str:
+    """What the job works on, as a link says it."""
+    found = subject(job)
+    if isinstance(found, Rollout):
+        return f"rollout {found.pk} of {found.route}"
+    return str(found or f"job {job.pk}")
+
+
 def state(job: Job) -> tuple[object, ...]:
     """What of a job can change while a page shows it."""
     return (job.state, job.done, job.total, job.message, job.error, job.cancel_requested)

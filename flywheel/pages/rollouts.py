@@ -66,11 +66,11 @@ def in_percent(targets: list[rollout.Target]) -> list[tuple[str, str, int]]:
     return sorted(found, key=lambda share: -share[2])
 
 
-def share_bar(shares: list[tuple[str, str, int]]) -> SafeString:
-    """A route's shares as one bar."""
-    styles = ["current", "second", "quiet"]
+def share_bar(shares: list[tuple[str, str, int]], candidate: str = "") -> SafeString:
+    """A route's shares as one bar; the candidate's part as candidates are drawn everywhere."""
     parts = [
-        charts.Part(percent, name, styles[min(index, 2)]) for index, (name, _, percent) in enumerate(shares)
+        charts.Part(percent, name, "second" if name == candidate else "current")
+        for name, _, percent in shares
     ]
     said = ", ".join(f"{percent} % {name}" for name, _, percent in shares)
     return charts.bar(parts, 100, label=said or "nothing answers", height=12)
@@ -156,8 +156,8 @@ def planned_context(planned: rollout.Plan) -> dict[str, Any]:
         "plan": planned,
         "now": now,
         "then": then,
-        "now_bar": share_bar(now),
-        "then_bar": share_bar(then),
+        "now_bar": share_bar(now, planned.candidate.name),
+        "then_bar": share_bar(then, planned.candidate.name),
         "share_now": next((p for n, _, p in now if n == planned.candidate.name), 0),
         "an_hour": traffic.requests_an_hour(planned.route),
         "ready": ready,
@@ -188,8 +188,8 @@ def rollout_page(request: HttpRequest, pk: int) -> HttpResponseBase:
         "after": stored_percent(found.after),
     }
     context |= {
-        "before_bar": share_bar(context["before"]),
-        "after_bar": share_bar(context["after"]),
+        "before_bar": share_bar(context["before"], _new(found)),
+        "after_bar": share_bar(context["after"], _new(found)),
         "lineage": lineage.of_rollout(found),
         "answers_url": lineage.exchanges_of(found.candidate),
         "is_operator_here": is_operator(request.user),
@@ -203,6 +203,11 @@ def rollout_page(request: HttpRequest, pk: int) -> HttpResponseBase:
         state=(job_pages.state(found.job), force, context["is_live"], found.reason),
         finished=settled and (old or force.following == force.proxies),
     )
+
+
+def _new(found: Rollout) -> str:
+    """The version that a rollout brought; none when it went back."""
+    return found.candidate.name if found.action == Rollout.Action.FORWARD else ""
 
 
 def stored_percent(targets: list[dict[str, Any]]) -> list[tuple[str, str, int]]:

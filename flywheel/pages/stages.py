@@ -279,7 +279,7 @@ def _evaluations(now: Now) -> Stage:
         "Evaluations",
         reverse("evaluations"),
         f"{100 * compared.candidate.value:.0f} %" if compared else "–",
-        "right, the newest candidate",
+        "right in the newest",
         _spark(Evaluation.objects.all(), "evaluations"),
         f"The gate says {decision.answer.words}." if decision else "Needs an adapter.",
         compared is not None,

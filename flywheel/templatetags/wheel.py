@@ -4,6 +4,7 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from flywheel import gate
 from flywheel.pages.evaluations import interval
 from flywheel.statistics import Difference
 
@@ -30,3 +31,9 @@ def sentence(difference: Difference) -> SafeString:
 def points_with_interval(difference: Difference) -> str:
     """+42.6 points (38.1–47.0)"""
     return interval(difference)
+
+
+@register.filter
+def line(share: float) -> str:
+    """What must be beaten: 0.0 points, +1.0 points"""
+    return gate.points(share)

@@ -167,7 +167,7 @@ def _judge(wheel: Wheel, now: datetime, items: int) -> None:
                     {"role": "system", "content": "ICD-10-CM chapter desk."},
                     {"role": "user", "content": text},
                 ],
-                answer=dice.choice(PHRASES)[1] if wrong else chapter,
+                answer=dice.choice([other for _, other in PHRASES if other != chapter]) if wrong else chapter,
                 state=Item.State.CONFLICT
                 if index == items - 1
                 else Item.State.WAITING
@@ -313,7 +313,7 @@ def _evaluate(wheel: Wheel, now: datetime, items: int) -> None:
     )
     for row in rows:
         expected = row.item.verdict_answer
-        baseline_right, candidate_right = dice.random() < 0.1, dice.random() < 0.85
+        baseline_right, candidate_right = dice.random() < 0.02, dice.random() < 0.58
         cases.append(
             EvaluationCase(
                 evaluation=wheel.evaluation,
