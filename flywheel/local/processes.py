@@ -82,7 +82,7 @@ def services(home: Home, inherited: Mapping[str, str]) -> list[Process]:
             [python, "-m", "inference.proxy", "--port", str(home.ports["proxy"])],
             ROOT,
             env,
-            partial(_answers, f"{home.proxy_url}/healthz"),
+            partial(_answers, f"{home.proxy_url}/ready"),
             tier=_WRITERS,
         ),
         Process(
