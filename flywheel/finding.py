@@ -14,6 +14,8 @@ from django.utils.http import urlencode
 from annotations.models import Queue
 from flywheel.context import STAGES
 from flywheel.models import Dataset, DatasetVersion, Evaluation, Rollout, TrainingRun
+from inference import queries
+from inference.clickhouse import Unavailable
 from inference.models import ModelVersion, Route
 
 NUMBERED = {
@@ -47,8 +49,6 @@ def find(text: str) -> Findings:
     hits = [*_pages(text), *_named(text), *_numbered(text), *_versions(text)]
     if not AN_ID.fullmatch(text):
         return Findings(hits, readable=True)
-    from inference.clickhouse import Unavailable
-
     try:
         return Findings([*hits, *_exchanges(text)], readable=True)
     except Unavailable:
@@ -97,7 +97,5 @@ def _versions(text: str) -> Iterator[Hit]:
 
 
 def _exchanges(text: str) -> Iterator[Hit]:
-    from inference import queries
-
     for exchange_id in queries.find(text):
         yield Hit("exchange", str(exchange_id), reverse("exchange", args=[exchange_id]))

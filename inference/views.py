@@ -1,19 +1,98 @@
-"""Placeholders; the owner of this room replaces them."""
+"""Pages about exchanges: the explorer, one exchange, its bytes, a conversation. For engineers."""
+
+from typing import Any
+from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_GET
+
+from inference import account, exchange_page, explorer, queries, reading
+from inference.access import engineer_required
+from inference.clickhouse import Unavailable
+from inference.queries import StoredExchange
+
+BYTES_SHOWN = 200_000
 
 
-def exchanges(request: HttpRequest, **kwargs: object) -> HttpResponse:
-    raise Http404
+@require_GET
+@engineer_required
+def exchanges(request: HttpRequest) -> HttpResponse:
+    """What products asked and the model answered, filtered by a line of text."""
+    try:
+        found = explorer.context(request.GET)
+    except Unavailable:
+        found = {"down": True, "line": request.GET.get("q", "")}
+    return render(request, "inference/exchanges.html", found)
 
 
-def exchange(request: HttpRequest, **kwargs: object) -> HttpResponse:
-    raise Http404
+@require_GET
+@engineer_required
+def exchange(request: HttpRequest, exchange_id: UUID) -> HttpResponse:
+    """One exchange, as a person reads it."""
+    attempt = _whole(request.GET.get("attempt", ""))
+    try:
+        x = queries.exchange(exchange_id, attempt)
+        if x is None:
+            return _not_stored(request, exchange_id)
+        view, start = request.GET.get("view", ""), _whole(request.GET.get("from", "")) or 0
+        found = exchange_page.context(x, view, start)
+    except Unavailable:
+        return _unavailable(request)
+    return render(request, "inference/exchange.html", found)
 
 
-def exchange_raw(request: HttpRequest, **kwargs: object) -> HttpResponse:
-    raise Http404
+@require_GET
+@engineer_required
+def exchange_raw(request: HttpRequest, exchange_id: UUID) -> HttpResponse:
+    """The client's body and the engine's answer as they were; ``?part=`` downloads one."""
+    try:
+        found = queries.raw(exchange_id, _whole(request.GET.get("attempt", "")))
+    except Unavailable:
+        return _unavailable(request)
+    if found is None:
+        return _not_stored(request, exchange_id)
+    parts = dict(zip(("request", "response"), found, strict=True))
+    part = request.GET.get("part", "")
+    if part in parts:
+        return _download(parts[part], f"{exchange_id}.{part}")
+    shown = [(name, body[:BYTES_SHOWN].decode("utf-8", "replace"), len(body)) for name, body in parts.items()]
+    context = {"exchange_id": exchange_id, "parts": shown, "most": BYTES_SHOWN}
+    return render(request, "inference/exchange_raw.html", context)
 
 
-def session(request: HttpRequest, **kwargs: object) -> HttpResponse:
-    raise Http404
+@require_GET
+@engineer_required
+def session(request: HttpRequest, session: str) -> HttpResponse:
+    """The turns of one conversation, oldest first."""
+    try:
+        turns = queries.session(session)
+    except Unavailable:
+        return _unavailable(request)
+    if not turns:
+        raise Http404
+    rows = [_turn(turn) for turn in turns]
+    return render(request, "inference/session.html", {"session": session, "turns": rows})
+
+
+def _turn(turn: StoredExchange) -> dict[str, Any]:
+    return {"x": turn, "asked": reading.asked(turn.messages), "ending": account.ending(turn.end_reason)}
+
+
+def _whole(text: str) -> int | None:
+    """A small whole number of an address, or None."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else None
+
+
+def _download(body: bytes, name: str) -> HttpResponse:
+    """As a file, never as a page: nothing in it may run."""
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return HttpResponse(body, content_type="application/octet-stream", headers=headers)
+
+
+def _not_stored(request: HttpRequest, exchange_id: UUID) -> HttpResponse:
+    return render(request, "inference/not_stored.html", {"exchange_id": exchange_id}, status=404)
+
+
+def _unavailable(request: HttpRequest) -> HttpResponse:
+    return render(request, "inference/unavailable.html", status=503)

@@ -8,16 +8,16 @@ function textOf(button) {
 }
 
 async function copy(button) {
-  const before = button.textContent;
+  let result = "done";
   try {
     await navigator.clipboard.writeText(textOf(button));
-    button.textContent = button.classList.contains("copy") ? "✓" : "✓ Copied";
     say("Copied");
   } catch {
-    button.textContent = "✕";
+    result = "refused";
     say("Not copied: the browser did not allow it", true);
   }
-  setTimeout(() => { button.textContent = before; }, 1500);
+  button.dataset.copied = result;
+  setTimeout(() => { delete button.dataset.copied; }, 1500);
 }
 
 const show = (root) => root.querySelectorAll?.("[data-copy], [data-copy-from]").forEach((button) => { button.hidden = false; });

@@ -1,0 +1,144 @@
+"""What the page of one exchange shows, put together from the trace store's row and the vocabulary.
+
+Leaves fetching to inference.queries, wording to inference.account and markup to templates/inference/.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.urls import reverse
+from django.utils.http import urlencode
+from django.utils.safestring import SafeString, mark_safe
+
+from inference import account, queries, reading, vocabulary
+from inference.answer import Choice, Tokens
+from inference.heatmap import HeatMap, paint
+from inference.models import ModelVersion, Route
+from inference.panels import Subject, panels
+from inference.queries import Span, StoredExchange
+
+SHOWN_PARAMS = ("temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "n", "stop")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One choice, ready to be shown: as written, and how sure the model was."""
+
+    text: str
+    html: SafeString
+    reasoning: str
+    calls: list[reading.Call]
+    finish: str
+    heat: HeatMap
+    view: str
+
+
+def heat_of(x: StoredExchange, choice: int = 0, *, details: bool = False, start: int = 0) -> HeatMap:
+    """The heat map of one choice, or in words why there is none. ``details``: ids, logprobs, for engineers."""
+    ident = f"heat-{choice}"
+    found = first_tokens(x, choice)
+    if found is None:
+        return HeatMap(ident, missing=account.why_no_tokens(x.capture, x.completion_tokens))
+    known = vocabulary.load(settings.ARTEFACTS, x.tokenizer)
+    heat = paint(found, known, ident=ident, mode=x.logprobs_mode, details=details, start=start)
+    return heat if heat.pieces else replace(heat, missing=account.why_no_tokens(x.capture, 0))
+
+
+def first_tokens(x: StoredExchange, choice: int) -> Tokens | None:
+    """A choice's tokens as its own model gave them; a later scoring's only where there are no others."""
+    mine = [tokens for tokens in x.tokens if tokens.choice == choice]
+    mine.sort(key=lambda tokens: tokens.source not in ("wire", "engine"))
+    return mine[0] if mine else None
+
+
+def answers(x: StoredExchange, view: str, start: int) -> list[Answer]:
+    """Every choice that came."""
+    return [_answer(x, choice, view, start) for choice in x.choices]
+
+
+def _answer(x: StoredExchange, choice: Choice, view: str, start: int) -> Answer:
+    heat = heat_of(x, choice.index, details=True, start=start)
+    shown = view if view in ("heat", "text") else ("text" if heat.missing else "heat")
+    return Answer(
+        text=choice.text,
+        # Cleaned by reading.markdown; this is the one place where a model's text becomes HTML.
+        html=mark_safe(reading.markdown(choice.text)),  # noqa: S308
+        reasoning=choice.reasoning,
+        calls=reading.calls(choice.tool_calls),
+        finish=choice.finish_reason,
+        heat=heat,
+        view=shown,
+    )
+
+
+def context(x: StoredExchange, view: str, start: int) -> dict[str, Any]:
+    """Everything that the exchange's page shows."""
+    subject = Subject(UUID(str(x.exchange_id)), x.attempt, x.weights, x.route)
+    ending = account.ending(x.end_reason)
+    return {
+        "x": x,
+        "ending": ending,
+        "nothing": f"Nothing was answered: {ending.words}."
+        if not ending.answered
+        else "The answer is empty.",
+        "turns": reading.turns(x.messages),
+        "answers": answers(x, view, start),
+        "timing": account.timing(x.seconds, x.first_token_seconds, x.completion_tokens),
+        "panels": panels(subject),
+        "route_url": route_url(x.route),
+        "version_name": version_name(x.model, x.weights),
+        "version_url": f"{reverse('exchanges')}?{urlencode({'q': f'weights:{x.weights}'})}",
+        "params": [(name.replace("_", " "), x.params[name]) for name in SHOWN_PARAMS if name in x.params],
+        "tags": sorted(x.tags.items()),
+        "curl": curl(x),
+        "spans": steps(x),
+    }
+
+
+def curl(x: StoredExchange) -> str:
+    """The request as a command; "" when its bytes are gone or no text."""
+    found = queries.raw(x.exchange_id, x.attempt)
+    return reading.as_curl(settings.PROXY_URL, x.surface, found[0]) if found else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A span of the trace, ``depth`` levels below its root; ``mine`` is the exchange itself."""
+
+    span: Span
+    depth: int
+    mine: bool
+
+
+def steps(x: StoredExchange) -> list[Step]:
+    """The tree around the exchange, parents before children; nothing when it stands alone."""
+    found = queries.spans(x.trace_id) if x.trace_id else []
+    if len(found) < 2:
+        return []
+    known = {span.span_id for span in found}
+    children: dict[str, list[Span]] = {}
+    for span in found:
+        parent = span.parent_span_id if span.parent_span_id in known else ""
+        children.setdefault(parent, []).append(span)
+    laid: list[Step] = []
+    waiting = [(span, 0) for span in reversed(children.pop("", []))]
+    while waiting:
+        span, depth = waiting.pop()
+        laid.append(Step(span, min(depth, 6), span.span_id == x.span_id))
+        waiting += [(child, depth + 1) for child in reversed(children.pop(span.span_id, []))]
+    return laid
+
+
+def route_url(name: str) -> str:
+    """The route's page; for a version that was asked for by name, or a route that is gone, its exchanges."""
+    if Route.objects.filter(name=name).exists():
+        return reverse("route", args=[name])
+    return f"{reverse('exchanges')}?{urlencode({'q': f'route:{chr(34)}{name}{chr(34)}'})}"
+
+
+def version_name(model: str, weights: str) -> str:
+    """What people call the weights: a base by its name, an adapter by eight characters of its hash."""
+    adapter = ModelVersion.objects.filter(weights=weights, kind=ModelVersion.Kind.ADAPTER).exists()
+    return f"adapter {weights[:8]}" if adapter else model

@@ -1,0 +1,199 @@
+"""What the explorer shows: a filter, what matches it, and links to every narrower and wider question.
+
+The state of the page is its address. Leaves asking to inference.queries and words to inference.account.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.http import QueryDict
+from django.urls import reverse
+from django.utils.http import urlencode
+
+from inference import account, filters, queries
+from inference.clickhouse import RejectedError
+from inference.filters import Equals, Filter, FilterError, Term, Time
+from inference.heatmap import heat
+from inference.models import Route
+from inference.queries import Bucket, Cursor, ExchangeSummary, Page
+
+LIMIT = 50
+QUICK = (
+    ("in the last hour", "since:1h"),
+    ("unsure somewhere", "least_p:<0.5"),
+    ("cut off", "end:length"),
+    ("failed", "end:engine_died,engine_error,engine_timeout,proxy_died,refused,bad_request"),
+)
+COLUMN, HEIGHT = 8, 64
+SPANS = ((60, 1, "second"), (3600, 60, "minute"), (86400, 3600, "hour"), (math.inf, 86400, "day"))
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Somewhere to go: a part of the filter to drop, or one to add. ``count`` is what that would give."""
+
+    text: str
+    url: str
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An exchange in the list."""
+
+    exchange: ExchangeSummary
+    url: str
+    version_url: str
+    ending: account.Ending
+    heat: str
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A bar of the histogram, in units of the drawing; its link narrows the list to its time."""
+
+    x: int
+    y: float
+    height: float
+    failed: float
+    title: str
+    url: str
+
+    @property
+    def failed_y(self) -> float:
+        return HEIGHT - self.failed
+
+
+def url(chosen: Filter, **more: object) -> str:
+    """The explorer's address for a filter."""
+    pairs = {"q": str(chosen), **{name: str(value) for name, value in more.items()}}
+    query = urlencode({name: value for name, value in pairs.items() if value})
+    return reverse("exchanges") + (f"?{query}" if query else "")
+
+
+def cursor(text: str) -> Cursor | None:
+    """A place in the list; what is none begins at the newest."""
+    try:
+        return Cursor.parse(text)
+    except ValueError:
+        return None
+
+
+def context(asked: QueryDict) -> dict[str, Any]:
+    """Everything the page shows. Raises Unavailable when the trace store can't be asked."""
+    line = asked.get("q", "").strip()
+    try:
+        chosen = filters.parse(line)
+        before, after = cursor(asked.get("before", "")), cursor(asked.get("after", ""))
+        page = queries.explore(chosen, before, LIMIT, after=after)
+    except (FilterError, RejectedError) as error:
+        return {"line": line, "error": _fault(error, line), "quick": quick(Filter())}
+    shown = {"line": str(chosen) or line, "text": str(chosen), "filter": chosen, "chips": chips(chosen)}
+    if not page.rows and not chosen.terms and not (before or after):
+        return shown | {"none_ever": True, "first_request": first_request()}
+    return shown | _list(chosen, page)
+
+
+def _fault(error: Exception, line: str) -> FilterError:
+    """What could be read but not asked is a fault of the filter too."""
+    return error if isinstance(error, FilterError) else FilterError(line[:60], "this can't be asked")
+
+
+def _list(chosen: Filter, page: Page) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "rows": [row(each, chosen) for each in page.rows],
+        "count": queries.count(chosen),
+        "quick": quick(chosen),
+        "older_url": url(chosen, before=page.older) if page.older else "",
+        "newer_url": url(chosen, after=page.newer) if page.newer else "",
+    }
+    return found | (histogram(chosen) if page.rows else {"drops": drops(chosen)})
+
+
+def row(each: ExchangeSummary, chosen: Filter) -> Row:
+    attempt = f"?attempt={each.attempt}" if each.attempt else ""
+    return Row(
+        exchange=each,
+        url=reverse("exchange", args=[UUID(each.exchange_id)]) + attempt,
+        version_url=url(chosen.with_term(Equals("model", (each.model,)))) if each.model else "",
+        ending=account.ending(each.end_reason),
+        heat="h0" if each.least_p is None else heat(each.least_p),
+    )
+
+
+def chips(chosen: Filter) -> list[Link]:
+    """Each part of the filter, with the address without it."""
+    return [Link(str(term), url(chosen.without(term))) for term in chosen.terms]
+
+
+def quick(chosen: Filter) -> list[Link]:
+    """Often wanted parts that the filter has not."""
+    offered = ((text, filters.parse(part).terms[0]) for text, part in QUICK)
+    return [Link(text, url(chosen.with_term(term))) for text, term in offered if term not in chosen.terms]
+
+
+def drops(chosen: Filter) -> list[Link]:
+    """Which part to drop when nothing matches, and what that would give; what gives nothing is left out."""
+    if len(chosen.terms) < 2:
+        return []
+    tried = [(term, chosen.without(term)) for term in chosen.terms[:8]]
+    found = [Link(str(term), url(rest), queries.count(rest)) for term, rest in tried]
+    return sorted((link for link in found if link.count), key=lambda link: -(link.count or 0))
+
+
+def histogram(chosen: Filter) -> dict[str, Any]:
+    """Columns over time, each a link to its span; nothing for a single moment."""
+    buckets = queries.histogram(chosen)
+    if len(buckets) < 2:
+        return {}
+    highest = max(bucket.count for bucket in buckets)
+    return {
+        "bars": list(columns(buckets, chosen.terms, highest)),
+        "bars_width": COLUMN * len(buckets),
+        "bars_from": buckets[0].start,
+        "bars_until": buckets[-1].end,
+        "highest": highest,
+        "step": span((buckets[0].end - buckets[0].start).total_seconds()),
+    }
+
+
+def columns(buckets: list[Bucket], terms: tuple[Term, ...], highest: int) -> Iterable[Column]:
+    rest = tuple(term for term in terms if not isinstance(term, Time))
+    for number, bucket in enumerate(buckets):
+        # What is not zero is seen: at least two units high.
+        height = max(2.0, round(HEIGHT * bucket.count / highest, 1)) if bucket.count else 0.0
+        narrowed = Filter((*rest, Time("since", bucket.start), Time("until", bucket.end)))
+        failed = height * bucket.failed / bucket.count if bucket.count else 0.0
+        length = span((bucket.end - bucket.start).total_seconds())
+        title = f"{bucket.count:,} in {length} from {_clock(bucket.start)}"
+        title += f", {bucket.failed:,} failed" if bucket.failed else ""
+        yield Column(number * COLUMN, HEIGHT - height, height, round(failed, 1), title, url(narrowed))
+
+
+def _clock(at: datetime) -> str:
+    return f"{at:%d %b %H:%M:%S} UTC"
+
+
+def span(seconds: float) -> str:
+    """A step of time in words: ``40 seconds``, ``an hour`` is ``1 hour``."""
+    unit, name = next((unit, name) for limit, unit, name in SPANS if seconds < limit)
+    number = round(seconds / unit, 1) if seconds < 10 * unit else round(seconds / unit)
+    return f"{number:g} {name}{'' if number == 1 else 's'}"
+
+
+def first_request() -> str:
+    """How to send the first request, with this server's proxy and a route that exists."""
+    route = Route.objects.order_by("pk").values_list("name", flat=True).first() or "YOUR-ROUTE"
+    return (
+        "from openai import OpenAI\n\n"
+        f'client = OpenAI(base_url="{settings.PROXY_URL}/v1", api_key="fw-…")\n'
+        "answer = client.chat.completions.create(\n"
+        f'    model="{route}", messages=[{{"role": "user", "content": "Hello"}}]\n'
+        ")\n"
+        "print(answer.choices[0].message.content)"
+    )
