@@ -133,7 +133,7 @@ class Store:
 
 @contextmanager
 def _asking() -> Iterator[None]:
-    """What a server that is away, starting or overloaded raises is Unavailable; a mistake in SQL stays one."""
+    """A server that is away, starting or overloaded is Unavailable; a mistake in SQL stays one."""
     try:
         yield
     except (OperationalError, StreamFailureError, HTTPError, OSError) as error:

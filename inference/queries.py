@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
@@ -18,238 +18,62 @@ import orjson
 
 from inference.answer import Choice, Tokens
 from inference.clickhouse import connect
-from inference.filters import Compare, Equals, Filter, Tag, Term, Time
+from inference.conditions import AT, COLUMNS, clamp, where
+from inference.filters import Filter
 from inference.rows import moment
+from inference.stored import (
+    ENDED_WELL,
+    TOKENS_DEADLINE,
+    Bucket,
+    Candidate,
+    Cursor,
+    Day,
+    ExchangeSummary,
+    Page,
+    Served,
+    Span,
+    StoredExchange,
+    microseconds,
+)
 
-ENDED_WELL = ("stop", "length", "tool_calls", "content_filter")
-"""End reasons of an exchange that the engine finished; every other one counts as failed."""
-TOKENS_DEADLINE = timedelta(minutes=10)
-"""After this, expected tokens that have not come count as missing."""
-_COLUMNS = {
-    **{
-        name: f"`{name}`" for name in ("route", "model", "upstream", "key", "user", "session", "conversation")
-    },
-    **{
-        name: f"`{name}`"
-        for name in ("surface", "group", "capture", "seconds", "least_p", "mean_p", "status")
-    },
-    **{name: f"`{name}`" for name in ("weights", "prompt_tokens", "attempt")},
-    "end": "end_reason",
-    "id": "toString(exchange_id)",
-    "first_token": "first_token_seconds",
-    "tokens": "completion_tokens",
-}
-_BEGINNINGS = ("weights", "id")
-_AT = "fromUnixTimestamp64Micro({{{}:Int64}}, 'UTC')"
+__all__ = [
+    "ENDED_WELL",
+    "TOKENS_DEADLINE",
+    "Bucket",
+    "Candidate",
+    "Cursor",
+    "Day",
+    "ExchangeSummary",
+    "Order",
+    "Page",
+    "Served",
+    "Span",
+    "StoredExchange",
+    "by_weights",
+    "count",
+    "daily",
+    "exchange",
+    "explore",
+    "find",
+    "histogram",
+    "microseconds",
+    "raw",
+    "sample",
+    "session",
+    "spans",
+    "suggest",
+]
+
+
 _MOST_TURNS = 500
 # An id is made when the exchange begins; microseconds by which the two may differ.
 _CLOCK_MARGIN = 600_000_000
 Order = Literal["random", "uncertain", "newest"]
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """A place between exchanges: this one's. ``str()`` goes into a link and ``parse`` reads it."""
-
-    started_at: datetime
-    exchange_id: str
-    attempt: int
-
-    def __str__(self) -> str:
-        return f"{microseconds(self.started_at)}_{self.exchange_id}_{self.attempt}"
-
-    @classmethod
-    def parse(cls, text: str) -> Cursor:
-        """Raises ValueError on what ``str()`` did not make."""
-        found = re.fullmatch(r"(\d{1,17})_([0-9a-f-]{36})_(\d{1,3})", text)
-        if found is None:
-            raise ValueError(f"{text!r} is no place in a list of exchanges")
-        return cls(moment(int(found[1])), str(UUID(found[2])), int(found[3]))
-
-
-@dataclass(frozen=True, slots=True)
-class ExchangeSummary:
-    """A row of the explorer. ``question`` and ``answer`` are cut at 2,000 characters."""
-
-    exchange_id: str
-    attempt: int
-    started_at: datetime
-    surface: str
-    streamed: bool
-    route: str
-    model: str
-    weights: str
-    upstream: str
-    key: str
-    user: str
-    session: str
-    conversation: str
-    group: str
-    tags: dict[str, str]
-    trace_id: str
-    status: int
-    end_reason: str
-    seconds: float
-    first_token_seconds: float | None
-    prompt_tokens: int
-    completion_tokens: int
-    capture: str
-    mean_p: float | None
-    """Geometric mean of the first choice's token probabilities."""
-    least_p: float | None
-    question: str
-    answer: str
-
-    @property
-    def cursor(self) -> Cursor:
-        return Cursor(self.started_at, self.exchange_id, self.attempt)
-
-    @property
-    def failed(self) -> bool:
-        return self.end_reason not in ENDED_WELL
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Rows, newest first. ``older`` and ``newer`` are where to go on; None where there is nothing."""
-
-    rows: list[ExchangeSummary]
-    older: Cursor | None
-    newer: Cursor | None
-
-
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """A bar of the histogram: [start, end)."""
-
-    start: datetime
-    end: datetime
-    count: int
-    failed: int
-
-
-@dataclass(frozen=True, slots=True)
-class StoredExchange:
-    """An exchange with everything that is known of it but its raw bytes (see ``raw``)."""
-
-    exchange_id: str
-    attempt: int
-    started_at: datetime
-    finished_at: datetime
-    first_token_seconds: float | None
-    surface: str
-    streamed: bool
-    route: str
-    model: str
-    weights: str
-    base_weights: str
-    upstream: str
-    key: str
-    user: str
-    session: str
-    conversation: str
-    tags: dict[str, str]
-    trace_id: str
-    span_id: str
-    parent_span_id: str
-    status: int
-    end_reason: str
-    error: str
-    messages: list[dict[str, Any]]
-    choices: list[Choice]
-    params: dict[str, Any]
-    prompt_tokens: int
-    completion_tokens: int
-    prompt_token_ids: list[int]
-    capture: str
-    top_k: int
-    tokens_expected: bool
-    tokens_match: bool | None
-    logprobs_mode: str
-    tokenizer: str
-    stored_at: datetime
-    tokens: list[Tokens]
-    """By choice, then source; empty in lists of turns."""
-
-    @property
-    def seconds(self) -> float:
-        return (self.finished_at - self.started_at).total_seconds()
-
-    @property
-    def failed(self) -> bool:
-        return self.end_reason not in ENDED_WELL
-
-    @property
-    def answer(self) -> str:
-        """The first choice's text."""
-        return self.choices[0].text if self.choices else ""
-
-    def tokens_missing(self, now: datetime) -> bool:
-        """Whether tokens were expected and have not come in time; a late arrival ends it."""
-        return self.tokens_expected and not self.tokens and now - self.stored_at > TOKENS_DEADLINE
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A step of a trace. ``seconds`` long; attributes are text."""
-
-    span_id: str
-    parent_span_id: str
-    name: str
-    kind: str
-    service: str
-    started_at: datetime
-    seconds: float
-    status: str
-    message: str
-    attributes: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """An exchange drawn for a queue, with the probability that it was drawn with."""
-
-    exchange_id: str
-    attempt: int
-    started_at: datetime
-    probability: float
-    messages: list[dict[str, Any]]
-    answer: str
-    group: str
-    mean_p: float | None
-    least_p: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Day:
-    """A day's traffic, in UTC."""
-
-    day: date
-    count: int
-    failed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """What one model version answered on one route."""
-
-    route: str
-    model: str
-    weights: str
-    count: int
-    failed: int
-    first_at: datetime
-    last_at: datetime
-
-
 _SUMMARY = ", ".join(f"`{field.name}`" for field in fields(ExchangeSummary))
 _STORED = ", ".join(f"`{field.name}`" for field in fields(StoredExchange) if field.name != "tokens")
 _FAILED = f"countIf(end_reason NOT IN {ENDED_WELL})"
-
-
-def microseconds(at: datetime) -> int:
-    """An aware time as microseconds since 1970, exactly."""
-    return (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def explore(
@@ -259,14 +83,14 @@ def explore(
     *,
     after: Cursor | None = None,
 ) -> Page:
-    """Exchanges that match, newest first: from the newest, those older than ``before``, or the ones just newer
-    than ``after``.
+    """Exchanges that match, newest first: from the newest, those older than ``before``, or the ones just
+    newer than ``after``.
     """
-    sql, values = _where(filter)
+    sql, values = where(filter)
     edge = before or after
     if edge is not None:
         sign = "<" if before else ">"
-        at = _AT.format("edge")
+        at = AT.format("edge")
         sql += f" AND started_at {sign}= {at}"
         sql += (
             f" AND (started_at, exchange_id, attempt) {sign} ({at}, {{edge_id:UUID}}, {{edge_attempt:UInt8}})"
@@ -292,20 +116,20 @@ def explore(
 
 def count(filter: Filter, newer_than: Cursor | None = None) -> int:  # noqa: A002
     """About how many match (rows not yet merged away count twice); ``newer_than``: of those after it."""
-    sql, values = _where(filter)
+    sql, values = where(filter)
     if newer_than is not None:
-        at = _AT.format("edge")
+        at = AT.format("edge")
         sql += f" AND started_at >= {at} AND (started_at, exchange_id) > ({at}, {{edge_id:UUID}})"
         values |= {"edge": microseconds(newer_than.started_at), "edge_id": newer_than.exchange_id}
     return int(_rows(f"SELECT count() AS n FROM facts WHERE {sql}", values)[0]["n"])  # noqa: S608
 
 
 def histogram(filter: Filter, buckets: int = 60) -> list[Bucket]:  # noqa: A002
-    """Counts over time in at most ``buckets`` equal spans of whole seconds, from the first match to the last."""
-    sql, values = _where(filter)
+    """Counts over time in at most ``buckets`` equal spans of whole seconds, from first match to last."""
+    sql, values = where(filter)
     span = _rows(
-        "SELECT toUnixTimestamp64Micro(min(started_at)) AS first, toUnixTimestamp64Micro(max(started_at)) AS last, "  # noqa: S608
-        f"count() AS n FROM facts WHERE {sql}",
+        "SELECT toUnixTimestamp64Micro(min(started_at)) AS first, "  # noqa: S608
+        f"toUnixTimestamp64Micro(max(started_at)) AS last, count() AS n FROM facts WHERE {sql}",
         values,
     )[0]
     if not span["n"]:
@@ -392,7 +216,7 @@ def sample(
     limit only adds. ``uncertain``: those whose least likely token is least likely, then those without
     tokens. ``newest``: the last ones. Only random draws have a probability below 1.
     """
-    sql, values = _where(filter)
+    sql, values = where(filter)
     orders = {
         "random": "cityHash64(exchange_id, attempt, {seed:UInt64})",
         "uncertain": "least_p ASC NULLS LAST, started_at DESC, exchange_id",
@@ -453,7 +277,7 @@ def daily(days: int = 14, now: datetime | None = None) -> list[Day]:
     since = datetime.combine(first, datetime.min.time(), UTC)
     rows = _rows(
         f"SELECT toDate(started_at) AS day, count() AS n, {_FAILED} AS failed FROM facts "  # noqa: S608
-        f"WHERE started_at >= {_AT.format('since')} GROUP BY day",
+        f"WHERE started_at >= {AT.format('since')} GROUP BY day",
         {"since": microseconds(since)},
     )
     by_day = {row["day"]: row for row in rows}
@@ -466,19 +290,21 @@ def by_weights(since: datetime) -> list[Served]:
     rows = _rows(
         "SELECT route, any(model) AS model, weights, count() AS count, "  # noqa: S608
         f"{_FAILED} AS failed, min(started_at) AS first_at, max(started_at) AS last_at FROM facts "
-        f"WHERE started_at >= {_AT.format('since')} GROUP BY route, weights ORDER BY count DESC, route, weights",
+        f"WHERE started_at >= {AT.format('since')} GROUP BY route, weights "
+        "ORDER BY count DESC, route, weights",
         {"since": microseconds(since)},
     )
     return [Served(**row) for row in rows]
 
 
 def suggest(name: str, beginning: str = "", limit: int = 20) -> list[str]:
-    """Values of a name that filters know (route, model, key …), the most frequent of the last 30 days first."""
-    if name not in _COLUMNS or name == "id":
+    """Values of a name that filters know (route, model, key …), the most frequent of 30 days first."""
+    if name not in COLUMNS or name == "id":
         return []
     rows = _rows(
-        f"SELECT toString({_COLUMNS[name]}) AS value FROM facts "  # noqa: S608
-        "WHERE started_at > now() - INTERVAL 30 DAY AND value != '' AND startsWith(value, {beginning:String}) "
+        f"SELECT toString({COLUMNS[name]}) AS value FROM facts "  # noqa: S608
+        "WHERE started_at > now() - INTERVAL 30 DAY "
+        "AND value != '' AND startsWith(value, {beginning:String}) "
         "GROUP BY value ORDER BY count() DESC, value LIMIT {most:UInt32}",
         {"beginning": beginning, "most": limit},
     )
@@ -486,8 +312,8 @@ def suggest(name: str, beginning: str = "", limit: int = 20) -> list[str]:
 
 
 def find(text: str, limit: int = 10) -> list[str]:
-    """Exchange ids that a pasted id means: an exchange's or a trace's, whole or its beginning (6 characters or
-    more), newest first.
+    """Exchange ids that a pasted id means: an exchange's or a trace's, whole or its beginning (6 characters
+    or more), newest first.
     """
     digits = text.strip().lower().replace("-", "")
     if not re.fullmatch(r"[0-9a-f]{6,32}", digits):
@@ -495,14 +321,14 @@ def find(text: str, limit: int = 10) -> list[str]:
     first, last = (int(digits.ljust(32, filler)[:12], 16) * 1000 for filler in "0f")
     rows = _rows(
         "SELECT exchange_id FROM facts WHERE "  # noqa: S608
-        f"(started_at BETWEEN {_AT.format('first')} AND {_AT.format('last')} "
+        f"(started_at BETWEEN {AT.format('first')} AND {AT.format('last')} "
         "AND startsWith(replaceAll(toString(exchange_id), '-', ''), {digits:String})) "
         "OR (length({digits:String}) = 32 AND trace_id = {digits:String}) "
         "OR (started_at > now() - INTERVAL 30 DAY AND startsWith(trace_id, {digits:String})) "
         "GROUP BY exchange_id ORDER BY max(started_at) DESC LIMIT {most:UInt32}",
         {
-            "first": _clamp(first - _CLOCK_MARGIN),
-            "last": _clamp(last + _CLOCK_MARGIN),
+            "first": clamp(first - _CLOCK_MARGIN),
+            "last": clamp(last + _CLOCK_MARGIN),
             "digits": digits,
             "most": limit,
         },
@@ -510,7 +336,7 @@ def find(text: str, limit: int = 10) -> list[str]:
     return [str(row["exchange_id"]) for row in rows]
 
 
-_ONE_TIME = f"started_at = {_AT.format('at')} AND exchange_id = {{id:UUID}} AND attempt = {{attempt:UInt8}}"
+_ONE_TIME = f"started_at = {AT.format('at')} AND exchange_id = {{id:UUID}} AND attempt = {{attempt:UInt8}}"
 _ONE = f"conversation = {{conversation:String}} AND {_ONE_TIME}"
 
 
@@ -521,59 +347,22 @@ def _locate(exchange_id: str | UUID, attempt: int | None) -> dict[str, Any] | No
     wanted = UUID(str(exchange_id))
     around = (wanted.int >> 80) * 1000
     values = {
-        "first": _clamp(around - _CLOCK_MARGIN),
-        "last": _clamp(around + _CLOCK_MARGIN),
+        "first": clamp(around - _CLOCK_MARGIN),
+        "last": clamp(around + _CLOCK_MARGIN),
         "attempt": attempt or 0,
         "id": str(wanted),
     }
     chosen = "attempt = {attempt:UInt8} AND " if attempt is not None else ""
-    near = f"started_at BETWEEN {_AT.format('first')} AND {_AT.format('last')} AND "
-    for where in (near, ""):
+    near = f"started_at BETWEEN {AT.format('first')} AND {AT.format('last')} AND "
+    for place in (near, ""):
         rows = _rows(
             "SELECT toUnixTimestamp64Micro(started_at) AS at, conversation, attempt FROM facts "  # noqa: S608
-            f"WHERE {where}{chosen}exchange_id = {{id:UUID}} ORDER BY attempt DESC LIMIT 1",
+            f"WHERE {place}{chosen}exchange_id = {{id:UUID}} ORDER BY attempt DESC LIMIT 1",
             values,
         )
         if rows:
             return {**rows[0], "id": str(wanted)}
     return None
-
-
-def _clamp(at_microseconds: int) -> int:
-    """Into what a DateTime64 holds (1900 to 2299)."""
-    return max(0, min(at_microseconds, 10_000_000_000_000_000))
-
-
-def _where(filter: Filter) -> tuple[str, dict[str, Any]]:  # noqa: A002
-    """A condition over ``facts`` and the values it refers to."""
-    now = datetime.now(UTC)
-    conditions, values = ["1"], {}
-    for number, term in enumerate(filter.terms):
-        condition, value = _condition(term, f"v{number}", now)
-        conditions.append(f"({condition})")
-        values[f"v{number}"] = value
-        if isinstance(term, Tag):
-            values[f"v{number}_name"] = term.name
-    return " AND ".join(conditions), values
-
-
-def _condition(term: Term, name: str, now: datetime) -> tuple[str, Any]:
-    if isinstance(term, Equals):
-        column = _COLUMNS[term.name]
-        if term.name in _BEGINNINGS:
-            return f"arrayExists(one -> startsWith({column}, one), {{{name}:Array(String)}})", list(
-                term.values
-            )
-        return f"{column} IN {{{name}:Array(String)}}", list(term.values)
-    if isinstance(term, Compare):
-        return f"{_COLUMNS[term.name]} {term.operator} {{{name}:Float64}}", term.value
-    if isinstance(term, Tag):
-        return f"tags[{{{name}_name:String}}] = {{{name}:String}}", term.value
-    if isinstance(term, Time):
-        sign = ">=" if term.name == "since" else "<"
-        return f"started_at {sign} {_AT.format(name)}", _clamp(microseconds(term.at(now)))
-    found = f"positionCaseInsensitiveUTF8({{}}, {{{name}:String}}) > 0"
-    return f"{found.replace('{}', 'question')} OR {found.replace('{}', 'answer')}", term.text
 
 
 def _rows(sql: str, values: dict[str, Any]) -> list[dict[str, Any]]:

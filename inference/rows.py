@@ -29,8 +29,9 @@ Row = tuple[Any, ...]
 class Table:
     """A table that exchanges are written to. ``rows`` gives each row with its key.
 
-    ``present`` asks which of the given keys are stored: it has the parameters ``first`` and ``last`` (bounds
-    of the time, in microseconds since 1970), ``ids`` (the keys' first parts) and, where the sorting key needs it, ``prefix``.
+    ``present`` asks which of the given exchanges' keys are stored. Its parameters: ``first`` and ``last``
+    (bounds of the time, in microseconds since 1970), ``ids``, and ``prefix`` where the sorting key begins
+    with something else than the time.
     """
 
     name: str

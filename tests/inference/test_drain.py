@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +49,12 @@ sys.exit(drain.main(sys.argv[6:]))
 
 
 @pytest.fixture
-def store(
-    clickhouse_process: ClickHouseProcess, clickhouse: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Store]:
+def store(clickhouse_process: ClickHouseProcess, clickhouse: str, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", clickhouse)
     _migrate()
     for table in KEYS:
         clickhouse_process.run(f"TRUNCATE TABLE {clickhouse.rpartition('/')[2]}.{table}")
-    yield _connect()
+    return _connect()
 
 
 def _migrate() -> None:
@@ -104,7 +102,7 @@ def test_everything_spooled_is_stored_once(store: Store, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("module", "owner", "name", "when", "call"),
+    "death",
     [
         ("inference.drain", "", "replace_file", "after", 1),  # recorded, nothing sent
         ("inference.clickhouse", "Store", "insert", "after", 1),  # one table
@@ -116,10 +114,10 @@ def test_everything_spooled_is_stored_once(store: Store, tmp_path: Path) -> None
     ],
 )
 def test_killed_between_steps_nothing_is_lost_or_doubled(
-    store: Store, tmp_path: Path, module: str, owner: str, name: str, when: str, call: int
+    store: Store, tmp_path: Path, death: tuple[str, str, str, str, int]
 ) -> None:
     spooled.spool(tmp_path, spooled.raws(range(20)))
-    command = [sys.executable, "-c", SUICIDE, module, owner, name, when, str(call)]
+    command = [sys.executable, "-c", SUICIDE, *map(str, death)]
     killed = subprocess.run([*command, "--spool", str(tmp_path), "--batch", "8"], timeout=60, check=False)
     assert killed.returncode == -signal.SIGKILL
     drain_all(tmp_path, batch=5)
@@ -132,7 +130,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_doubled(store: Store, tmp_path:
     chance = random.Random(7)
     for _ in range(6):
         process = start(tmp_path, "--batch", "40", "--interval", "0")
-        wait_for(lambda: (tmp_path / "batch.json").exists() or process.poll() is not None)
+        wait_for((tmp_path / "batch.json").exists)
         time.sleep(chance.random() / 5)
         process.kill()
         process.wait()

@@ -1,7 +1,9 @@
 """What the pages and the queues get from a store with real rows in it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from uuid import UUID
 
 import pytest
@@ -16,9 +18,9 @@ MINUTE = 60_000_000
 ADAPTER = "c3" * 32
 
 
-def make(number: int, **changes: object) -> Exchange:
-    """The exchange of a minute after noon."""
-    return parse(spooled.raw(number, started_us=NOON + number * MINUTE, **changes))
+def make(number: int, late: int = 0, **changes: object) -> Exchange:
+    """The exchange of a minute after noon, some microseconds late."""
+    return parse(spooled.raw(number, started_us=NOON + number * MINUTE + late, **changes))
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +38,7 @@ def _fill() -> list[Exchange]:
         make(41, route="billing", key='o\'brien "x"', user="u1", session="s-1", logprobs=[-2.5, -0.1]),
         make(
             41,
+            1,
             session="s-1",
             text="Chest PAIN – é",
             messages=[{"role": "user", "content": "Schmerz\n'; DROP"}],
@@ -124,7 +127,7 @@ def test_each_term_narrows(stored: list[Exchange], line: str, count: int) -> Non
 def test_a_histogram_has_no_gaps(stored: list[Exchange]) -> None:
     bars = queries.histogram(filters.parse(""), 9)
     assert bars[0].start == datetime(2026, 11, 20, 12, tzinfo=UTC)
-    assert all(left.end == right.start for left, right in zip(bars, bars[1:], strict=False))
+    assert all(left.end == right.start for left, right in pairwise(bars))
     assert bars[-1].end > datetime(2026, 11, 20, 12, 43, tzinfo=UTC)
     assert sum(bar.failed for bar in bars) == 2
 
@@ -183,7 +186,7 @@ def test_random_draws_repeat_grow_and_know_their_probability(stored: list[Exchan
     everything = filters.parse("")
     ten, same, twenty = (queries.sample(everything, n, seed=5) for n in (10, 10, 20))
     assert ten == same
-    assert twenty[:10] == [type(one)(**{**_as_dict(one), "probability": 20 / 45}) for one in ten]
+    assert twenty[:10] == [replace(one, probability=20 / 45) for one in ten]
     assert {one.probability for one in ten} == {10 / 45}  # of 46, one has no answer
     assert [one.exchange_id for one in queries.sample(everything, 10, seed=6)] != [
         one.exchange_id for one in ten
@@ -194,10 +197,6 @@ def test_random_draws_repeat_grow_and_know_their_probability(stored: list[Exchan
         assert one.messages == by_id[one.exchange_id].messages
         assert one.answer == by_id[one.exchange_id].choices[0].text
         assert one.group == by_id[one.exchange_id].conversation or one.group in ("R06", "s-1")
-
-
-def _as_dict(candidate: queries.Candidate) -> dict[str, object]:
-    return {name: getattr(candidate, name) for name in candidate.__slots__}
 
 
 def test_uncertain_draws_begin_with_the_least_sure(stored: list[Exchange]) -> None:
@@ -233,7 +232,7 @@ def test_pasted_ids_are_found_whole_and_in_part(stored: list[Exchange]) -> None:
     assert queries.find("no id") == queries.find("abc") == queries.find("f" * 32) == []
 
 
-def test_names_are_completed_by_frequency(stored: list[Exchange], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_are_completed_by_frequency(stored: list[Exchange]) -> None:
     assert queries.suggest("id") == queries.suggest("nonsense`") == []
     recent = spooled.exchanges([100, 101], route="today") + spooled.exchanges([102], route="tomorrow's")
     storing.store(clickhouse.connect(), recent, "recent", again=False)

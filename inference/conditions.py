@@ -1,0 +1,66 @@
+"""A filter as a condition over the table ``facts``. Pure.
+
+Values travel as parameters beside the SQL, never in it; names come from the tables below only.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from inference.filters import Compare, Equals, Filter, Tag, Term, Time
+from inference.stored import microseconds
+
+COLUMNS = {
+    **{
+        name: f"`{name}`" for name in ("route", "model", "upstream", "key", "user", "session", "conversation")
+    },
+    **{
+        name: f"`{name}`"
+        for name in ("surface", "group", "capture", "seconds", "least_p", "mean_p", "status")
+    },
+    **{name: f"`{name}`" for name in ("weights", "prompt_tokens", "attempt")},
+    "end": "end_reason",
+    "id": "toString(exchange_id)",
+    "first_token": "first_token_seconds",
+    "tokens": "completion_tokens",
+}
+_BEGINNINGS = ("weights", "id")
+AT = "fromUnixTimestamp64Micro({{{}:Int64}}, 'UTC')"
+
+
+def where(filter: Filter) -> tuple[str, dict[str, Any]]:  # noqa: A002
+    """A condition over ``facts`` and the values it refers to."""
+    now = datetime.now(UTC)
+    conditions, values = ["1"], {}
+    for number, term in enumerate(filter.terms):
+        condition, value = _condition(term, f"v{number}", now)
+        conditions.append(f"({condition})")
+        values[f"v{number}"] = value
+        if isinstance(term, Tag):
+            values[f"v{number}_name"] = term.name
+    return " AND ".join(conditions), values
+
+
+def _condition(term: Term, name: str, now: datetime) -> tuple[str, Any]:
+    if isinstance(term, Equals):
+        column = COLUMNS[term.name]
+        if term.name in _BEGINNINGS:
+            return f"arrayExists(one -> startsWith({column}, one), {{{name}:Array(String)}})", list(
+                term.values
+            )
+        return f"{column} IN {{{name}:Array(String)}}", list(term.values)
+    if isinstance(term, Compare):
+        return f"{COLUMNS[term.name]} {term.operator} {{{name}:Float64}}", term.value
+    if isinstance(term, Tag):
+        return f"tags[{{{name}_name:String}}] = {{{name}:String}}", term.value
+    if isinstance(term, Time):
+        sign = ">=" if term.name == "since" else "<"
+        return f"started_at {sign} {AT.format(name)}", clamp(microseconds(term.at(now)))
+    found = f"positionCaseInsensitiveUTF8({{}}, {{{name}:String}}) > 0"
+    return f"{found.replace('{}', 'question')} OR {found.replace('{}', 'answer')}", term.text
+
+
+def clamp(at_microseconds: int) -> int:
+    """Into what a DateTime64 holds (1900 to 2299)."""
+    return max(0, min(at_microseconds, 10_000_000_000_000_000))

@@ -1,0 +1,220 @@
+"""What the trace store gives back, as values: exchanges, lists of them, spans, candidates, counts.
+
+Pure. Asking is in inference.queries. Times are aware, in UTC.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from inference.answer import Choice, Tokens
+from inference.rows import moment
+
+ENDED_WELL = ("stop", "length", "tool_calls", "content_filter")
+"""End reasons of an exchange that the engine finished; every other one counts as failed."""
+TOKENS_DEADLINE = timedelta(minutes=10)
+"""After this, expected tokens that have not come count as missing."""
+
+
+def microseconds(at: datetime) -> int:
+    """An aware time as microseconds since 1970, exactly."""
+    return (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place between exchanges: this one's. ``str()`` goes into a link and ``parse`` reads it."""
+
+    started_at: datetime
+    exchange_id: str
+    attempt: int
+
+    def __str__(self) -> str:
+        return f"{microseconds(self.started_at)}_{self.exchange_id}_{self.attempt}"
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor:
+        """Raises ValueError on what ``str()`` did not make."""
+        found = re.fullmatch(r"(\d{1,17})_([0-9a-f-]{36})_(\d{1,3})", text)
+        if found is None:
+            raise ValueError(f"{text!r} is no place in a list of exchanges")
+        return cls(moment(int(found[1])), str(UUID(found[2])), int(found[3]))
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeSummary:
+    """A row of the explorer. ``question`` and ``answer`` are cut at 2,000 characters."""
+
+    exchange_id: str
+    attempt: int
+    started_at: datetime
+    surface: str
+    streamed: bool
+    route: str
+    model: str
+    weights: str
+    upstream: str
+    key: str
+    user: str
+    session: str
+    conversation: str
+    group: str
+    tags: dict[str, str]
+    trace_id: str
+    status: int
+    end_reason: str
+    seconds: float
+    first_token_seconds: float | None
+    prompt_tokens: int
+    completion_tokens: int
+    capture: str
+    mean_p: float | None
+    """Geometric mean of the first choice's token probabilities."""
+    least_p: float | None
+    question: str
+    answer: str
+
+    @property
+    def cursor(self) -> Cursor:
+        return Cursor(self.started_at, self.exchange_id, self.attempt)
+
+    @property
+    def failed(self) -> bool:
+        return self.end_reason not in ENDED_WELL
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows, newest first. ``older`` and ``newer`` are where to go on; None where there is nothing."""
+
+    rows: list[ExchangeSummary]
+    older: Cursor | None
+    newer: Cursor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A bar of the histogram: [start, end)."""
+
+    start: datetime
+    end: datetime
+    count: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredExchange:
+    """An exchange with everything that is known of it but its raw bytes (see ``raw``)."""
+
+    exchange_id: str
+    attempt: int
+    started_at: datetime
+    finished_at: datetime
+    first_token_seconds: float | None
+    surface: str
+    streamed: bool
+    route: str
+    model: str
+    weights: str
+    base_weights: str
+    upstream: str
+    key: str
+    user: str
+    session: str
+    conversation: str
+    tags: dict[str, str]
+    trace_id: str
+    span_id: str
+    parent_span_id: str
+    status: int
+    end_reason: str
+    error: str
+    messages: list[dict[str, Any]]
+    choices: list[Choice]
+    params: dict[str, Any]
+    prompt_tokens: int
+    completion_tokens: int
+    prompt_token_ids: list[int]
+    capture: str
+    top_k: int
+    tokens_expected: bool
+    tokens_match: bool | None
+    logprobs_mode: str
+    tokenizer: str
+    stored_at: datetime
+    tokens: list[Tokens]
+    """By choice, then source; empty in lists of turns."""
+
+    @property
+    def seconds(self) -> float:
+        return (self.finished_at - self.started_at).total_seconds()
+
+    @property
+    def failed(self) -> bool:
+        return self.end_reason not in ENDED_WELL
+
+    @property
+    def answer(self) -> str:
+        """The first choice's text."""
+        return self.choices[0].text if self.choices else ""
+
+    def tokens_missing(self, now: datetime) -> bool:
+        """Whether tokens were expected and have not come in time; a late arrival ends it."""
+        return self.tokens_expected and not self.tokens and now - self.stored_at > TOKENS_DEADLINE
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A step of a trace. ``seconds`` long; attributes are text."""
+
+    span_id: str
+    parent_span_id: str
+    name: str
+    kind: str
+    service: str
+    started_at: datetime
+    seconds: float
+    status: str
+    message: str
+    attributes: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An exchange drawn for a queue, with the probability that it was drawn with."""
+
+    exchange_id: str
+    attempt: int
+    started_at: datetime
+    probability: float
+    messages: list[dict[str, Any]]
+    answer: str
+    group: str
+    mean_p: float | None
+    least_p: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A day's traffic, in UTC."""
+
+    day: date
+    count: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What one model version answered on one route."""
+
+    route: str
+    model: str
+    weights: str
+    count: int
+    failed: int
+    first_at: datetime
+    last_at: datetime
