@@ -11,6 +11,7 @@ urlpatterns = [
     path("review/<slug:slug>/judge/", views.review_judge, name="review-judge"),
     path("review/<slug:slug>/undo/", views.review_undo, name="review-undo"),
     path("review/<slug:slug>/mine/", views.review_mine, name="review-mine"),
+    path("review/<slug:slug>/sureness/", views.review_sureness, name="review-sureness"),
     path("queues/", queue_views.queues, name="queues"),
     path("queues/new/", queue_views.queue_new, name="queue-new"),
     path("queues/<slug:slug>/", queue_views.queue, name="queue"),

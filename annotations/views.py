@@ -18,9 +18,9 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
-from annotations import guidelines, judging, leases, progress, showing
+from annotations import guidelines, judging, leases, progress, showing, sureness
 from annotations.judging import Judgement, NotTaken
-from annotations.models import Item, Queue
+from annotations.models import Assignment, Item, Queue
 from annotations.reading import read
 from annotations.showing import Showing
 
@@ -154,6 +154,20 @@ def review_mine(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
         "older": page + 1 if len(mine) > 50 else 0,
     }
     return render(request, "annotations/mine.html", context)
+
+
+@require_safe
+@reviewer_only
+def review_sureness(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
+    """How sure the model was of ``?item=``, where the queue lets this person see it now."""
+    pk = request.GET.get("item", "")
+    places = Assignment.objects.filter(queue=queue, reviewer=user, slot__isnull=False).select_related("item")
+    place = get_object_or_404(places, item=pk if pk.isdecimal() else None)
+    if not sureness.may_see(queue, place):
+        raise Http404
+    context = {"queue": queue, "heat": sureness.show(place), "reading": read(place.item.messages)}
+    page = "annotations/sureness.html" if is_fragment(request) else "annotations/sureness_page.html"
+    return render(request, page, context)
 
 
 def _next(queue: Queue, user: User, held: frozenset[str] = frozenset()) -> list[Showing]:

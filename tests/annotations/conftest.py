@@ -13,7 +13,7 @@ LABELS = ["Circulatory", "Digestive", "Respiratory", "Skin"]
 
 
 def person(name: str) -> User:
-    return User.objects.create_user(name, f"{name}@example.org", "correct horse battery")
+    return User.objects.create_user(name, f"{name}@example.org")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import { restart, seconds, tooSoon } from "./clock.js";
 import { Outbox } from "./outbox.js";
 import * as panels from "./panels.js";
 import "./keys.js";
+import "./sureness.js";
 
 const page = document.querySelector("[data-review]");
 const main = document.getElementById("main");
