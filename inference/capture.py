@@ -1,0 +1,255 @@
+"""What to ask an engine for beyond the client's wish, and how to give the client only its wish. Pure.
+
+To see the tokens, the proxy asks for logprobs, ids, and a stream's usage, each only where the client did
+not ask itself, and takes out of the answer what it added: values that were added become null again, events
+that were added go. Where nothing was added, bytes pass as they came but for the model's name. The two
+surfaces count differently: a chat's ``top_logprobs`` counts the sampled token in, a completion's
+``logprobs`` does not.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from inference.exchange import Surface
+from inference.sse import DONE, StreamError, event, payload
+
+# A quote inside a JSON string is escaped, so these find keys alone.
+_MODEL = re.compile(rb'("model"\s*:\s*)"(?:[^"\\]|\\.)*"')
+_FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
+_MOST_LOGPROBS = 20
+"""What vLLM gives at most unless it is told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one request is sent on, and what is taken out of its answer."""
+
+    body: bytes
+    """For the engine."""
+    plain: bytes
+    """The same without anything added, for an engine that refuses what was."""
+    capture: str
+    """As ``Exchange.capture``."""
+    top_k: int
+    """How many alternatives the answer will show by id."""
+    choices: int
+    """How many the answer will have."""
+    model: str
+    """The public name, for the answer."""
+    renames: bool
+    """Whether the engine knows the model by another name."""
+    hide_logprobs: bool = False
+    hide_ids: bool = False
+    hide_usage: bool = False
+
+    @property
+    def adds(self) -> bool:
+        """Whether anything was added."""
+        return self.body is not self.plain
+
+    def refused(self) -> "Plan":
+        """The plan for an engine that would not give what was added."""
+        return Plan(self.plain, self.plain, "refused", 0, self.choices, self.model, self.renames)
+
+
+def load(body: bytes) -> dict[str, Any]:
+    """A request's object. Raises ValueError on anything else."""
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        found = json.loads(body)  # takes what orjson is too strict for, such as very large integers
+    if not isinstance(found, dict):
+        raise ValueError("the request body is not a JSON object")
+    return found
+
+
+def dump(value: dict[str, Any]) -> bytes:
+    """JSON bytes of what ``load`` gave."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value).encode()
+
+
+def plan(
+    surface: Surface, body: dict[str, Any], *, served: str, public: str, capture: str, top_k: int
+) -> Plan:
+    """What to send for a request.
+
+    ``served`` and ``public`` are the model's names at the engine and for the client; ``capture`` is wire, or
+    a reason to add nothing (off, refused); ``top_k`` is how many alternatives a token are wanted.
+    """
+    plain = dump({**body, "model": served})
+    choices = _choices(surface, body)
+    renames = served != public
+    if capture == "wire" and (body.get("echo") or body.get("use_beam_search")):
+        capture = "unsupported"
+    if capture != "wire":
+        return Plan(plain, plain, capture, 0, choices, public, renames)
+    own_logprobs, shown = _own_logprobs(surface, body)
+    added: dict[str, Any] = {"return_token_ids": True}
+    if not own_logprobs:
+        shown = top_k
+        added["return_tokens_as_token_ids"] = True
+        added |= (
+            {"logprobs": True, "top_logprobs": min(top_k + 1, _MOST_LOGPROBS) if top_k else 0}
+            if surface == "chat"
+            else {"logprobs": top_k}
+        )
+    usage = _may_add_usage(body) and choices == 1
+    if usage:
+        added["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+    return Plan(
+        body=dump({**body, "model": served, **added}),
+        plain=plain,
+        capture="wire",
+        top_k=shown,
+        choices=choices,
+        model=public,
+        renames=renames,
+        hide_logprobs=not own_logprobs,
+        hide_ids=not body.get("return_token_ids"),
+        hide_usage=usage,
+    )
+
+
+def _choices(surface: Surface, body: dict[str, Any]) -> int:
+    asked, prompt = body.get("n"), body.get("prompt")
+    count = asked if isinstance(asked, int) and asked > 0 else 1
+    if surface == "completions" and isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list):
+        count *= len(prompt)
+    return count
+
+
+def _own_logprobs(surface: Surface, body: dict[str, Any]) -> tuple[bool, int]:
+    """Whether the client asked for logprobs itself (then its wish stands as it is), and how many
+    alternatives it will see by id: none where it wants token strings, which don't say which id they were.
+    """
+    asked = body.get("top_logprobs") if surface == "chat" else body.get("logprobs")
+    own = bool(body.get("logprob_token_ids"))
+    own |= bool(body.get("logprobs") or asked) if surface == "chat" else asked is not None
+    by_id = body.get("return_tokens_as_token_ids") and isinstance(asked, int) and asked > 0
+    return own, asked if own and by_id and isinstance(asked, int) else 0
+
+
+def _may_add_usage(body: dict[str, Any]) -> bool:
+    options = body.get("stream_options")
+    quiet = options is None or (isinstance(options, dict) and not options.get("include_usage"))
+    return bool(body.get("stream")) and quiet and not (options or {}).get("continuous_usage_stats")
+
+
+def clean_body(plan: Plan, body: bytes) -> bytes:
+    """A JSON answer as the client gets it. Raises ValueError when it can't be read."""
+    if not plan.adds:
+        return _rename(plan, body) if plan.renames else body
+    message = orjson.loads(body)
+    _clean(plan, message)
+    return orjson.dumps(message)
+
+
+def _rename(plan: Plan, answer: bytes) -> bytes:
+    """The answer's bytes under the public name."""
+    name = orjson.dumps(plan.model)
+    return _MODEL.sub(lambda found: found[1] + name, answer, count=1)
+
+
+def _clean(plan: Plan, message: dict[str, Any]) -> None:
+    """Null what was added, in place, and say the public name."""
+    if "model" in message:
+        message["model"] = plan.model
+    if plan.hide_ids and message.get("prompt_token_ids") is not None:
+        message["prompt_token_ids"] = None
+    for choice in message.get("choices") or ():
+        if plan.hide_logprobs and choice.get("logprobs") is not None:
+            choice["logprobs"] = None
+        if plan.hide_ids:
+            for name in ("token_ids", "prompt_token_ids"):
+                if choice.get(name) is not None:
+                    choice[name] = None
+
+
+class Stream:
+    """One event stream on its way to the client.
+
+    ``feed`` gives what may be sent at once. From the event that finishes the last open choice on, everything
+    is held back until ``held`` is asked for: when the exchange is on disk.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._open = plan.choices
+        self._held: list[bytes] = []
+        self._last: dict[str, Any] | None = None
+        self._usage_forced = False
+        self.ended = False
+        """Whether the stream came to an end that a client can see: finished, [DONE], or an error."""
+        self.error = ""
+        """The error that came as an event, if one did."""
+
+    def feed(self, raw: bytes) -> bytes:
+        """Take one event; return what the client may have now. Raises StreamError on what can't be read."""
+        data = payload(raw)
+        if data is None:
+            return self._pass(raw)
+        if data == DONE:
+            self.ended = True
+            return self._pass(raw)
+        if data.startswith(b'{"error"'):
+            self.ended = True
+            self.error = data.decode(errors="replace")
+            return self._pass(raw)
+        self._open -= len(_FINISH.findall(data))
+        self.ended = self.ended or self._open <= 0
+        if self._plan.adds:
+            return self._feed_cleaned(data)
+        if self._plan.renames:
+            raw = _rename(self._plan, raw)
+        return self._pass(raw)
+
+    def held(self) -> bytes:
+        """What was held back."""
+        self._release_last()
+        return b"".join(self._held)
+
+    def _pass(self, raw: bytes) -> bytes:
+        if not self.ended:
+            return raw
+        self._release_last()
+        self._held.append(raw)
+        return b""
+
+    def _feed_cleaned(self, data: bytes) -> bytes:
+        try:
+            message = orjson.loads(data)
+            if self._is_added(message):
+                return b""
+            _clean(self._plan, message)
+        except (ValueError, AttributeError, TypeError) as error:
+            raise StreamError(f"the engine sent an event that can't be read: {error}") from error
+        if self.ended and self._plan.hide_usage and self._last is None and not self._held:
+            self._last = message
+            return b""
+        return self._pass(event(orjson.dumps(message)))
+
+    def _is_added(self, message: dict[str, Any]) -> bool:
+        choices = message.get("choices")
+        if choices:
+            self._usage_forced = self._usage_forced or message.get("usage") is not None
+            # An engine sends an empty delta only to carry what was asked for besides the text.
+            hidden = self._plan.hide_logprobs and self._plan.hide_ids
+            return hidden and all(c.get("delta") == {} and c.get("finish_reason") is None for c in choices)
+        if not self._plan.hide_usage or self._usage_forced or message.get("usage") is None:
+            return False
+        if self._last is not None and message.get("system_fingerprint") is not None:
+            # Without a usage event to carry it, the fingerprint stands on the finishing one.
+            self._last.setdefault("system_fingerprint", message["system_fingerprint"])
+        return True
+
+    def _release_last(self) -> None:
+        if self._last is not None:
+            self._held.append(event(orjson.dumps(self._last)))
+            self._last = None

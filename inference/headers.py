@@ -1,0 +1,77 @@
+"""The headers that a call brings and takes on: its key, its trace, its user, session and tags. Pure."""
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_TRACEPARENT = re.compile(r"^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?$")
+_LONGEST = 256
+_MOST_TAGS = 32
+_NOT_FORWARDED = frozenset(
+    (b"connection", b"content-length", b"date", b"keep-alive", b"server", b"transfer-encoding", b"upgrade")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where a call belongs."""
+
+    trace_id: str
+    parent_span_id: str
+    span_id: str
+    """New: the proxy's own span, which the engine gets as its parent."""
+    flags: str
+    state: str
+    user: str
+    session: str
+    tags: dict[str, str]
+
+    @property
+    def outgoing(self) -> dict[str, str]:
+        """Headers for the engine."""
+        sent = {"traceparent": f"00-{self.trace_id}-{self.span_id}-{self.flags}"}
+        return {**sent, "tracestate": self.state} if self.state else sent
+
+
+def secret(headers: dict[bytes, bytes]) -> str:
+    """The bearer token, or nothing."""
+    scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def context(headers: dict[bytes, bytes]) -> Context:
+    """Read W3C ``traceparent`` and ``x-flywheel-*``; what is malformed is as absent, what is long is cut."""
+    match = _TRACEPARENT.match(_text(headers, b"traceparent"))
+    if match is not None and not (int(match[1], 16) and int(match[2], 16)):
+        match = None
+    return Context(
+        trace_id=match[1] if match else os.urandom(16).hex(),
+        parent_span_id=match[2] if match else "",
+        span_id=os.urandom(8).hex(),
+        flags=match[3] if match else "01",
+        state=_text(headers, b"tracestate") if match else "",
+        user=_text(headers, b"x-flywheel-user"),
+        session=_text(headers, b"x-flywheel-session"),
+        tags=_tags(_text(headers, b"x-flywheel-tags", 4096)),
+    )
+
+
+def of_json(body: bytes) -> list[tuple[bytes, bytes]]:
+    """Headers of a JSON answer of our own."""
+    return [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+
+
+def forwarded(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Of an engine's headers, those that concern the client."""
+    return [(name.lower(), value) for name, value in headers if name.lower() not in _NOT_FORWARDED]
+
+
+def _text(headers: dict[bytes, bytes], name: bytes, longest: int = _LONGEST) -> str:
+    return headers.get(name, b"").decode("utf-8", errors="replace").strip()[:longest]
+
+
+def _tags(text: str) -> dict[str, str]:
+    pairs = (part.partition("=") for part in text.split(","))
+    named = [(name.strip()[:_LONGEST], value.strip()[:_LONGEST]) for name, _, value in pairs if name.strip()]
+    return dict(named[:_MOST_TAGS])

@@ -1,0 +1,46 @@
+"""What a proxy counts about itself, for Prometheus."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_FAST = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0)
+_SLOW = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+
+class Metrics:
+    """One process's counters, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.exchanges = Counter(
+            "flywheel_exchanges", "Exchanges by how they ended", ["surface", "end_reason"], registry=registry
+        )
+        self.unauthenticated = Counter(
+            "flywheel_unauthenticated", "Calls without a valid key; these are not spooled", registry=registry
+        )
+        self.dropped = Counter(
+            "flywheel_dropped_captures",
+            "Exchanges served but not spooled: the disk took none",
+            registry=registry,
+        )
+        self.in_flight = Gauge("flywheel_in_flight", "Calls being answered", registry=registry)
+        self.first_byte = Histogram(
+            "flywheel_first_byte_seconds",
+            "From request to the engine's first byte",
+            buckets=_SLOW,
+            registry=registry,
+        )
+        self.durable = Histogram(
+            "flywheel_durable_seconds", "Wait for the group commit", buckets=_FAST, registry=registry
+        )
+        self.spool_bytes = Gauge("flywheel_spool_bytes", "Segments on disk", registry=registry)
+        self.spool_queued = Gauge("flywheel_spool_queued_bytes", "Waiting to be written", registry=registry)
+        self.spool_healthy = Gauge(
+            "flywheel_spool_healthy", "1 while the spool takes writes", registry=registry
+        )
+        self.snapshot = Gauge(
+            "flywheel_routing_snapshot", "Number of the snapshot in force", registry=registry
+        )
+
+    def page(self) -> bytes:
+        """The exposition text."""
+        return generate_latest(self.registry)
