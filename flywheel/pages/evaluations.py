@@ -9,6 +9,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 from django.views.decorators.http import require_GET
 
 from flywheel import charts, evaluation, gate, jobs, statistics
@@ -166,7 +167,7 @@ def cells(difference: statistics.Difference) -> list[Cell]:
 def _pictures(found: Evaluation, compared: statistics.Comparison, decision: gate.Decision) -> dict[str, Any]:
     return {
         "rates_chart": rates_chart(compared),
-        "difference_chart": difference_chart(decision),
+        "difference_chart": difference_chart(decision, compared),
         "cells": cells(compared.over_baseline),
         "slices": evaluation.slices(found)[:WORST_SLICES],
         "sources": dataset_pages.judged_by(found.dataset_version.sources),
@@ -178,7 +179,7 @@ def _pictures(found: Evaluation, compared: statistics.Comparison, decision: gate
 def rates_chart(compared: statistics.Comparison) -> SafeString:
     """Majority class, base and candidate on one axis from 0 to 100 %."""
     named = [
-        (f"always “{compared.majority_answer}”", compared.majority, "quiet"),
+        (f"always “{Truncator(compared.majority_answer).chars(18)}”", compared.majority, "quiet"),
         ("what answers now", compared.baseline, "current"),
         ("candidate", compared.candidate, "second"),
     ]
@@ -201,18 +202,19 @@ def rates_chart(compared: statistics.Comparison) -> SafeString:
     )
 
 
-def difference_chart(decision: gate.Decision) -> SafeString:
+def difference_chart(decision: gate.Decision, compared: statistics.Comparison) -> SafeString:
     """Every rule's difference against the line that its whole interval must clear."""
     tones = {gate.Answer.SHIP: "good", gate.Answer.BLOCK: "bad", gate.Answer.MORE_DATA: "warn"}
+    now = compared.over_baseline
     lines = sorted({rule.line for rule in decision.rules})
     return charts.dots(
         [
             charts.Dot(
-                rule.name,
+                "over what answers now" if rule.difference is now else "over one fixed answer",
                 100 * rule.difference.value,
                 100 * rule.difference.low,
                 100 * rule.difference.high,
-                interval(rule.difference),
+                interval(rule.difference).replace(" points", ""),
                 tones[rule.answer],
             )
             for rule in decision.rules

@@ -19,7 +19,6 @@ from flywheel.models import Evaluation, Job, Rollout
 from flywheel.pages import datasets as dataset_pages
 from flywheel.pages import jobs as job_pages
 from flywheel.pages import keys, lineage, live, traffic
-from flywheel.pages.evaluations import difference_chart
 from inference.access import engineer_required, is_operator, operator_required
 from inference.models import ModelVersion, Proxy, Route
 
@@ -161,7 +160,6 @@ def planned_context(planned: rollout.Plan) -> dict[str, Any]:
         "share_now": next((p for n, _, p in now if n == planned.candidate.name), 0),
         "an_hour": traffic.requests_an_hour(planned.route),
         "ready": ready,
-        "chart": difference_chart(planned.decision) if planned.decision else "",
         "sources": dataset_pages.judged_by(planned.evaluation.dataset_version.sources)
         if planned.evaluation
         else None,
@@ -178,11 +176,13 @@ def rollout_page(request: HttpRequest, pk: int) -> HttpResponseBase:
         return _reason(request, found)
     force = rollout.in_force(found)
     now = rollout.live(found.route)
+    old = found.in_force_at is None or timezone.now() - found.in_force_at > rollout.PROXY_HEARD
     context: dict[str, Any] = {
         "rollout": found,
         "job": found.job,
         "force": force,
         "is_live": bool(now.rollout and now.rollout.pk == found.pk),
+        "spreading": not old or force.following < force.proxies or not force.proxies,
         "standing": standing(found.route),
         "before": stored_percent(found.before),
         "after": stored_percent(found.after),
@@ -195,7 +195,6 @@ def rollout_page(request: HttpRequest, pk: int) -> HttpResponseBase:
         "is_operator_here": is_operator(request.user),
     }
     settled = found.job.state not in (Job.State.PENDING, Job.State.RUNNING)
-    old = found.in_force_at is None or timezone.now() - found.in_force_at > rollout.PROXY_HEARD
     return live.respond(
         request,
         "flywheel/rollout.html",

@@ -194,22 +194,18 @@ def _judge(now: Now, operator: bool) -> Step | None:
 
 
 def _begin(now: Now) -> Step:
-    if now.queue is None:
-        seen = (
-            "Exchanges can't be counted now."
-            if now.exchanges is None
-            else f"{now.exchanges:,} exchanges are stored, and nobody judges them yet."
-        )
-        if now.exchanges == 0:
-            return Step(
-                "No exchange has come yet: point a product at the proxy.",
-                "Send the first request",
-                reverse("exchanges"),
-            )
-        return Step(seen, "Make a queue", reverse("queue-new"))
-    return Step(
-        "Nothing waits: everything judged has been learned from.", "Find more to judge", reverse("exchanges")
-    )
+    if now.queue and now.settled:
+        sentence = "Nothing waits: everything judged has been learned from."
+        return Step(sentence, "Find more to judge", reverse("exchanges"))
+    if now.queue:
+        return Step(f"Nothing is in {now.queue} yet.", "Open the queue", now.queue.get_absolute_url())
+    if now.exchanges is None:
+        return Step("Exchanges can't be counted now.", "Look into the engine room", reverse("engine-room"))
+    if now.exchanges == 0:
+        sentence = "No exchange has come yet: point a product at the proxy."
+        return Step(sentence, "Send the first request", reverse("exchanges"))
+    sentence = f"{now.exchanges:,} exchanges are stored, and nobody judges them yet."
+    return Step(sentence, "Make a queue", reverse("queue-new"))
 
 
 def stages(now: Now) -> list[Stage]:
