@@ -345,9 +345,9 @@ def _switch(rollout: Rollout, revision: int) -> None:
 
 def _next_snapshot() -> int:
     """Make a new routing snapshot due within this transaction, to keep its number."""
-    RoutingVersion.objects.get_or_create(pk=1)
-    RoutingVersion.objects.filter(pk=1).update(number=F("number") + 1, changed_at=timezone.now())
-    return RoutingVersion.objects.values_list("number", flat=True).get(pk=1)
+    if not RoutingVersion.objects.update(number=F("number") + 1, changed_at=timezone.now()):
+        RoutingVersion.objects.create(pk=1)
+    return RoutingVersion.objects.values_list("number", flat=True).get()
 
 
 def history(route: Route) -> list[Rollout]:

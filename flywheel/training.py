@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -158,15 +159,13 @@ def split(version: DatasetVersion, config: Config) -> tuple[list[datasets.Exampl
     examples = datasets.examples(version, DatasetRow.Split.TRAIN)
     origins = [row for row in datasets.manifest(version)["rows"] if row["split"] == DatasetRow.Split.TRAIN]
     groups = {row["sha256"]: row["group"] for row in origins}
+    sizes = Counter(groups.values())
     watched: set[str] = set()
     count = 0
-    for group in sorted(
-        set(groups.values()), key=lambda g: hashlib.sha256(f"{config.seed} {g}".encode()).digest()
-    ):
-        size = sum(1 for other in groups.values() if other == group)
-        if count + size <= min(config.watch_rows, len(examples) // 4):
+    for group in sorted(sizes, key=lambda g: hashlib.sha256(f"{config.seed} {g}".encode()).digest()):
+        if count + sizes[group] <= min(config.watch_rows, len(examples) // 4):
             watched.add(group)
-            count += size
+            count += sizes[group]
     learned = [e for e in examples if groups[e.hash] not in watched]
     return learned, [e for e in examples if groups[e.hash] in watched]
 
@@ -271,7 +270,9 @@ def _environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if name not in ("PYTHONPATH", "VIRTUAL_ENV") and not name.startswith("FLYWHEEL_")
     }
-    return {**kept, "PYTHONHASHSEED": "0", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    offline = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
+    repeatable = {"PYTHONHASHSEED": "0", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    return {**kept, **offline, **repeatable, "TOKENIZERS_PARALLELISM": "false"}
 
 
 def _watch(process: subprocess.Popen[bytes], folder: Path, lease: jobs.Lease) -> None:

@@ -29,6 +29,7 @@ import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
 
 STOPPED = 75
 """Exit status: stopped on request, checkpoint written."""
@@ -97,6 +98,7 @@ class Run:
     def __init__(self, folder: Path, config: Config) -> None:
         self.folder, self.config = folder, config
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        logging.disable_progress_bar()  # half a log of control characters
         say(f"loading {config.base_name} on {self.device} with {torch.get_num_threads()} threads")
         torch.manual_seed(config.seed)
         torch.use_deterministic_algorithms(True, warn_only=True)
@@ -340,6 +342,7 @@ def main() -> int:
     """Command line: the folder. Exit 0 with the adapter written, STOPPED, REFUSED, or a crash's status."""
     folder = Path(sys.argv[1])
     stop = Stop()
+    os.nice(10)  # where an engine shares the machine, learning waits for answering
     alone(folder)
     try:
         config = Config(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
@@ -350,7 +353,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     status = main()
     # The watching thread may be inside a read: leave without waiting for it.
     sys.stdout.flush()
