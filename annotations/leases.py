@@ -159,7 +159,9 @@ def _candidates(queue: Queue, reviewer: User, count: int) -> list[Item]:
 
 def _take(queue: Queue, reviewer: User, items: list[Item], until: datetime) -> None:
     """Insert places unless somebody else's are there; who won is read afterwards."""
-    Assignment.objects.filter(item__in=items, reviewer=reviewer, slot=None, done_at=None).delete()
+    skips = Assignment.objects.filter(item__in=items, reviewer=reviewer, slot=None, done_at=None)
+    skipped = dict(skips.values_list("item_id", "skipped_at"))
+    skips.delete()
     taken: dict[int, list[int | None]] = {item.pk: [] for item in items}
     for item_id, slot in Assignment.objects.filter(item__in=items).values_list("item_id", "slot"):
         taken[item_id].append(slot)
@@ -167,9 +169,16 @@ def _take(queue: Queue, reviewer: User, items: list[Item], until: datetime) -> N
     for item in items:
         slot = _free_slot(queue, taken[item.pk])
         if slot is not None:
-            key = make_key(item.pk, reviewer.pk)
             places.append(
-                Assignment(queue=queue, item=item, slot=slot, reviewer=reviewer, key=key, leased_until=until)
+                Assignment(
+                    queue=queue,
+                    item=item,
+                    slot=slot,
+                    reviewer=reviewer,
+                    key=make_key(item.pk, reviewer.pk),
+                    leased_until=until,
+                    skipped_at=skipped.get(item.pk),
+                )
             )
     Assignment.objects.bulk_create(places, ignore_conflicts=True)
 

@@ -46,7 +46,7 @@ def visit(chromium: Browser, live_server: LiveServer) -> Iterator[Visit]:
     contexts: list[BrowserContext] = []
 
     def listen(message: ConsoleMessage) -> None:
-        if message.type == "error" and "status of" not in message.text:
+        if message.type == "error" and "Failed to load resource" not in message.text:
             complaints.append(message.text)
 
     def open_page(

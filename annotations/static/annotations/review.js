@@ -234,7 +234,19 @@ outbox.addEventListener("reply", ({ detail: { entry, html, status, ok } }) => {
   if (!current() && !outbox.entries.length) fetchNext();
 });
 
+// A note is opened to be written: the cursor goes there at once, so that letters are no longer keys.
+function toggleNote(note) {
+  note.open = !note.open;
+  if (note.open) note.querySelector("textarea").focus();
+}
+
 document.addEventListener("click", (event) => {
+  const summary = event.target.closest(".note > summary");
+  if (summary) {
+    event.preventDefault();
+    toggleNote(summary.parentElement);
+    return;
+  }
   const button = event.target.closest("[data-act], [data-leave], [data-go-on]");
   if (!button) return;
   event.preventDefault();
@@ -251,6 +263,10 @@ document.addEventListener("submit", (event) => {
 document.addEventListener("choose", () => correct(current().querySelector("[data-judgement]")));
 document.addEventListener("keydown", (event) => {
   if (event.isComposing || event.repeat) return;
+  if (event.key === "Escape" && event.target.matches?.(".note textarea")) {
+    current().querySelector(".item-title").focus({ preventScroll: true });
+    return;
+  }
   if (event.key === "Escape" && leave()) event.preventDefault();
   const panel = event.target.closest?.("[data-panel]");
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && panel) {
