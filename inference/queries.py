@@ -313,7 +313,7 @@ def suggest(name: str, beginning: str = "", limit: int = 20) -> list[str]:
 
 def find(text: str, limit: int = 10) -> list[str]:
     """Exchange ids that a pasted id means: an exchange's or a trace's, whole or its beginning (6 characters
-    or more), newest first.
+    or more), or an exchange's last 8, which is what pages show; newest first.
     """
     digits = text.strip().lower().replace("-", "")
     if not re.fullmatch(r"[0-9a-f]{6,32}", digits):
@@ -325,6 +325,8 @@ def find(text: str, limit: int = 10) -> list[str]:
         "AND startsWith(replaceAll(toString(exchange_id), '-', ''), {digits:String})) "
         "OR (length({digits:String}) = 32 AND trace_id = {digits:String}) "
         "OR (started_at > now() - INTERVAL 30 DAY AND startsWith(trace_id, {digits:String})) "
+        "OR (length({digits:String}) = 8 AND started_at > now() - INTERVAL 30 DAY "
+        "AND endsWith(toString(exchange_id), {digits:String})) "
         "GROUP BY exchange_id ORDER BY max(started_at) DESC LIMIT {most:UInt32}",
         {
             "first": clamp(first - _CLOCK_MARGIN),
