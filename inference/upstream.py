@@ -7,7 +7,7 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -50,7 +50,13 @@ class Reached:
 class Upstreams:
     """All engines, as one process sees them. ``silence_seconds`` is how long one may say nothing."""
 
-    def __init__(self, silence_seconds: float = 300.0, connect_seconds: float = 5.0) -> None:
+    def __init__(
+        self,
+        silence_seconds: float = 300.0,
+        connect_seconds: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=connect_seconds, sock_read=silence_seconds
         )
@@ -134,7 +140,7 @@ class Upstreams:
 
     def _order(self, replicas: Sequence[Upstream]) -> list[Upstream]:
         """Those in order first, the least busy of them first; then, as a last resort, the others."""
-        now = time.monotonic()
+        now = self._clock()
         return sorted(
             replicas, key=lambda one: (self._back_at.get(one.name, 0.0) > now, self.in_flight[one.name])
         )
@@ -142,7 +148,7 @@ class Upstreams:
     def _failed(self, upstream: Upstream) -> None:
         self._failures[upstream.name] += 1
         pause = min(30.0, 0.5 * 2 ** self._failures[upstream.name])
-        self._back_at[upstream.name] = time.monotonic() + pause
+        self._back_at[upstream.name] = self._clock() + pause
 
 
 def _why(error: BaseException) -> str:
