@@ -14,7 +14,6 @@ import logging
 import os
 import re
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -163,7 +162,6 @@ def _inserting() -> Iterator[None]:
 
 
 _stores: dict[tuple[str, int], Store] = {}
-_stores_lock = threading.Lock()
 
 
 def url() -> str:
@@ -174,10 +172,9 @@ def url() -> str:
 def connect(address: str | None = None) -> Store:
     """The process's connection to an address (by default the environment's). Raises Unavailable."""
     key = (address or url(), os.getpid())
-    with _stores_lock:
-        if key not in _stores:
-            _stores[key] = Store(_open(key[0], _database(key[0])))
-        return _stores[key]
+    found = _stores.get(key)
+    # Without a lock, so that nobody waits for another's attempt at a server that is away.
+    return found or _stores.setdefault(key, Store(_open(key[0], _database(key[0]))))
 
 
 def _database(address: str) -> str:

@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import orjson
+from clickhouse_connect.driver.exceptions import DatabaseError
 
 from inference import clickhouse, storing
 from inference.clickhouse import RejectedError, Store, Unavailable
@@ -141,7 +142,7 @@ class Drain:
         while not self._stopping.is_set():
             try:
                 full = self.step() >= self._batch
-            except Unavailable as error:
+            except (Unavailable, DatabaseError) as error:
                 self._say(problem=str(error))
                 self._reader.rewind()
                 self._stopping.wait(wait)

@@ -40,7 +40,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 DEFAULT_MAX_BODY = 512 << 20
-_APPEND_STEP = 1 << 20
 _QUERIES_AT_ONCE = 16
 # What the embedded engine changes against a server, set back so that both behave alike.
 _SERVER_DEFAULTS = {"implicit_select": "0", "allow_introspection_functions": "0"}
@@ -124,10 +123,16 @@ class Engine:
 
     @staticmethod
     def _insert(connection: Any, statement: wire.Statement, data: bytes) -> Answer:
-        stream = connection.send_insert(statement.sql, statement.format)
-        for start in range(0, len(data), _APPEND_STEP):
-            connection.insert_append(stream, data[start : start + _APPEND_STEP])
-        result = connection.insert_done(stream)
+        """Insert through a file that exists in memory only.
+
+        chdb's own streaming insert reports rows as written when the table refused them, a silent loss; an
+        INSERT from a file raises what went wrong.
+        """
+        descriptor = os.memfd_create("insert", os.MFD_CLOEXEC)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            result = connection.query(statement.reading(f"/proc/self/fd/{descriptor}"))
         written = result.rows_written()
         return Answer(b"", "", _summary(result, read_rows=written, written_rows=written, result_bytes=0))
 

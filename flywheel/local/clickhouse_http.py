@@ -67,11 +67,19 @@ class RequestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A request's SQL. `data` is what follows an INSERT's FORMAT, in `format`; None for everything else."""
+    """A request's SQL. `data` is what follows an INSERT's FORMAT, in `format`; None for everything else.
+
+    For such an INSERT `sql` ends before its SETTINGS, which are in `tail`.
+    """
 
     sql: str
     format: str
     data: bytes | None = None
+    tail: str = ""
+
+    def reading(self, path: str) -> str:
+        """The INSERT with its data in a file."""
+        return f"{self.sql} FROM INFILE '{path}' {self.tail} FORMAT {self.format}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +148,9 @@ def parse_statement(query: bytes, body: bytes, default_format: str) -> Statement
     whole = query + b"\n" + body if query and body else query or body
     cut = _insert_data(whole)
     if cut is not None:
-        name, sql_end, data_start = cut
-        return Statement(_text(whole[:sql_end]), name, whole[data_start:])
+        name, settings_start, sql_end, data_start = cut
+        tail = _text(whole[settings_start:sql_end])
+        return Statement(_text(whole[:settings_start]), name, whole[data_start:], tail)
     sql = _text(whole)
     if not sql.strip():
         raise RequestError(62, "Syntax error: Empty query")
@@ -149,18 +158,23 @@ def parse_statement(query: bytes, body: bytes, default_format: str) -> Statement
     return Statement(sql, embedded.group(1).decode() if embedded else default_format)
 
 
-def _insert_data(whole: bytes) -> tuple[str, int, int] | None:
-    """For `INSERT … FORMAT name data`: the name, where the SQL ends, where the data starts."""
+def _insert_data(whole: bytes) -> tuple[str, int, int, int] | None:
+    """For `INSERT … [SETTINGS …] FORMAT name data`: the name, where the settings start (or would), where the
+    SQL ends, where the data starts.
+    """
     words = _top_level_words(whole[:_QUERY_BYTES])
     first = next(words, None)
     if first is None or first[0] != b"INSERT":
         return None
+    settings_start = 0
     for word, start, end in words:
         if word in (b"SELECT", b"WITH", b"VALUES"):
             return None
+        if word == b"SETTINGS":
+            settings_start = settings_start or start
         named = _FORMAT_NAME.match(whole, end) if word == b"FORMAT" else None
         if named:
-            return named.group(1).decode(), start, named.end()
+            return named.group(1).decode(), settings_start or start, start, named.end()
     return None
 
 

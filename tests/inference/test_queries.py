@@ -232,6 +232,19 @@ def test_pasted_ids_are_found_whole_and_in_part(stored: list[Exchange]) -> None:
     assert queries.find("no id") == queries.find("abc") == queries.find("f" * 32) == []
 
 
+# The rest add rows of their own, so they come last.
+
+
+def test_an_exchange_is_found_though_its_clock_was_set_back(stored: list[Exchange]) -> None:
+    made = spooled.raw(50)
+    back = replace(made, opened={**made.opened, "started_us": NOON - 10 * 86_400_000_000})
+    storing.store(clickhouse.connect(), [parse(back)], "back", again=False)
+    found = queries.exchange(made.exchange_id, attempt=0)
+    assert found is not None
+    assert found.started_at == datetime(2026, 11, 10, 12, tzinfo=UTC)
+    assert queries.exchange(made.exchange_id, attempt=1) is None
+
+
 def test_names_are_completed_by_frequency(stored: list[Exchange]) -> None:
     assert queries.suggest("id") == queries.suggest("nonsense`") == []
     recent = spooled.exchanges([100, 101], route="today") + spooled.exchanges([102], route="tomorrow's")

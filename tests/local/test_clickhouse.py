@@ -123,7 +123,7 @@ def test_a_body_that_unpacks_to_too_much_is_refused() -> None:
         ),
         (
             b"insert into t settings x='format y' format TSV \n1",
-            ("insert into t settings x='format y' ", "TSV", b"1"),
+            ("insert into t ", "TSV", b"1"),
         ),
         (
             b"/* FORMAT x */ INSERT INTO `a FORMAT b` FORMAT CSV\n",
@@ -141,6 +141,7 @@ def test_a_body_that_unpacks_to_too_much_is_refused() -> None:
 def test_an_inserts_data_is_cut_off_its_sql(whole: bytes, expected: tuple[str, str, bytes | None]) -> None:
     found = wire.parse_statement(b"", whole, "Default")
     assert (found.sql, found.format, found.data) == expected
+    assert found.tail == ("settings x='format y' " if b"settings" in whole else "")
 
 
 def test_parameters_are_values_never_sql(client: Client) -> None:
@@ -171,6 +172,28 @@ def test_errors_carry_the_engines_code_and_words(
     assert post(clickhouse_process.address, b"SELECT 1", nosuchsetting="1").status == 404
     assert post(clickhouse_process.address, b"SELECT 1", database="nowhere").status == 404
     assert client.command("SELECT count() FROM t") == 0
+
+
+def test_an_insert_that_the_table_refuses_is_an_error_and_nothing_is_stored(client: Client) -> None:
+    client.command(
+        "CREATE OR REPLACE TABLE few (a UInt32, CONSTRAINT low CHECK a < 10) ENGINE MergeTree ORDER BY a"
+    )
+    with pytest.raises(DatabaseError, match="VIOLATED_CONSTRAINT"):
+        client.insert("few", [[1], [11]], column_names=["a"])
+    client.command("CREATE OR REPLACE TABLE many (a UInt32) ENGINE MergeTree ORDER BY a PARTITION BY a")
+    with pytest.raises(DatabaseError, match="TOO_MANY_PARTS"):
+        client.insert("many", [[1], [2]], column_names=["a"], settings={"max_partitions_per_insert_block": 1})
+    assert client.query("SELECT count() FROM few UNION ALL SELECT count() FROM many").result_rows == [
+        (0,),
+        (0,),
+    ]
+
+
+def test_an_insert_may_carry_its_settings(client: Client, clickhouse_process: ClickHouseProcess) -> None:
+    sql = b"INSERT INTO t (a, b) SETTINGS insert_deduplication_token='once' FORMAT TSV\n1\tx\n2\ty\n"
+    for _ in range(2):
+        assert post(clickhouse_process.address, sql, database=client.database or "").status == 200
+    assert client.query("SELECT a, b FROM t ORDER BY a").result_rows == [(1, "x"), (2, "y")]
 
 
 def test_settings_last_for_one_request(client: Client) -> None:
