@@ -36,7 +36,7 @@ class Answer:
 
 
 def heat_of(x: StoredExchange, choice: int = 0, *, details: bool = False, start: int = 0) -> HeatMap:
-    """The heat map of one choice, or in words why there is none. ``details``: ids, logprobs, for engineers."""
+    """The heat map of one choice, or in words why there is none. ``details``: ids and logprobs too."""
     ident = f"heat-{choice}"
     found = first_tokens(x, choice)
     if found is None:

@@ -12,13 +12,13 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 def test_sign_in_by_keyboard_lands_on_the_page_wanted(visit: Visit) -> None:
-    people.engineer()
+    people.engineer(password=people.PASSWORD)
     page = visit("/words/")
     page.goto(page.url.replace("/words/", "/settings/"))
     expect(page).to_have_title("Sign in · Flywheel")
     page.keyboard.type("emil")
     page.keyboard.press("Tab")
-    page.keyboard.type("correct horse battery")
+    page.keyboard.type(people.PASSWORD)
     page.keyboard.press("Enter")
     expect(page).to_have_url(
         page.url.split("/sign-in")[0].rstrip("/").removesuffix("/settings") + "/settings/"

@@ -16,20 +16,24 @@ from tests import people
 pytestmark = pytest.mark.django_db
 
 
-def sign_in(name: str, password: str = "correct horse battery", to: str = "") -> tuple[int, str]:
+def sign_in(name: str, password: str = people.PASSWORD, to: str = "") -> tuple[int, str]:
     answer = Client().post(reverse("sign-in"), {"username": name, "password": password, "next": to})
     return answer.status_code, answer.headers.get("Location", "")
 
 
 def test_everyone_lands_where_their_work_is() -> None:
-    people.operator(), people.engineer(), people.reviewer()
+    (
+        people.operator(password=people.PASSWORD),
+        people.engineer(password=people.PASSWORD),
+        people.reviewer(password=people.PASSWORD),
+    )
     assert sign_in("olga") == (302, reverse("overview"))
     assert sign_in("emil") == (302, reverse("overview"))
     assert sign_in("rita") == (302, reverse("review-home"))
 
 
 def test_a_wrong_password_is_said_in_place_and_the_name_stays() -> None:
-    people.reviewer()
+    people.reviewer(password=people.PASSWORD)
     answer = Client().post(reverse("sign-in"), {"username": "rita", "password": "wrong"})
     assert answer.status_code == 422
     assert 'value="rita"' in answer.text
@@ -38,7 +42,7 @@ def test_a_wrong_password_is_said_in_place_and_the_name_stays() -> None:
 
 
 def test_after_signing_in_one_goes_where_one_was_going() -> None:
-    people.engineer()
+    people.engineer(password=people.PASSWORD)
     assert sign_in("emil", to="/exchanges/?q=end:stop") == (302, "/exchanges/?q=end:stop")
 
 
@@ -46,12 +50,12 @@ def test_after_signing_in_one_goes_where_one_was_going() -> None:
     "to", ["https://evil.example/", "//evil.example", "javascript:alert(1)", "/\\evil.example"]
 )
 def test_but_never_to_another_site(to: str) -> None:
-    people.engineer()
+    people.engineer(password=people.PASSWORD)
     assert sign_in("emil", to=to) == (302, reverse("overview"))
 
 
 def test_who_left_does_not_get_in() -> None:
-    user = people.reviewer()
+    user = people.reviewer(password=people.PASSWORD)
     user.is_active = False
     user.save()
     assert sign_in("rita")[0] == 422
@@ -60,7 +64,7 @@ def test_who_left_does_not_get_in() -> None:
 
 def test_signing_out_takes_a_post() -> None:
     client = Client()
-    client.force_login(people.reviewer())
+    client.force_login(people.reviewer(password=people.PASSWORD))
     assert client.get(reverse("sign-out")).status_code == 405
     assert "_auth_user_id" in client.session
     assert client.post(reverse("sign-out")).status_code == 302
@@ -69,7 +73,7 @@ def test_signing_out_takes_a_post() -> None:
 
 def test_signing_out_takes_a_token() -> None:
     client = Client(enforce_csrf_checks=True)
-    client.force_login(people.reviewer())
+    client.force_login(people.reviewer(password=people.PASSWORD))
     answer = client.post(reverse("sign-out"))
     assert answer.status_code == 403
     assert "too old to be taken" in answer.text
@@ -77,7 +81,7 @@ def test_signing_out_takes_a_token() -> None:
 
 
 def test_a_link_signs_in_once() -> None:
-    path = signin.make_link(people.reviewer())
+    path = signin.make_link(people.reviewer(password=people.PASSWORD))
     first, second = Client(), Client()
     assert first.get(path).headers["Location"] == reverse("review-home")
     assert "_auth_user_id" in first.session
@@ -88,7 +92,7 @@ def test_a_link_signs_in_once() -> None:
 
 
 def test_a_link_ends_after_a_quarter_of_an_hour() -> None:
-    path = signin.make_link(people.reviewer())
+    path = signin.make_link(people.reviewer(password=people.PASSWORD))
     link = SignInLink.objects.get()
     assert timedelta(minutes=14) < link.expires_at - timezone.now() <= timedelta(minutes=15)
     SignInLink.objects.update(expires_at=timezone.now())
@@ -96,7 +100,7 @@ def test_a_link_ends_after_a_quarter_of_an_hour() -> None:
 
 
 def test_a_links_secret_is_not_kept() -> None:
-    token = signin.make_link(people.reviewer()).split("/")[-2]
+    token = signin.make_link(people.reviewer(password=people.PASSWORD)).split("/")[-2]
     assert token not in str(SignInLink.objects.values())
 
 
@@ -110,7 +114,7 @@ def test_a_links_secret_is_not_kept() -> None:
     ],
 )
 def test_a_link_works_only_on_the_machine_itself_and_is_not_used_up_elsewhere(where: dict[str, str]) -> None:
-    path = signin.make_link(people.reviewer())
+    path = signin.make_link(people.reviewer(password=people.PASSWORD))
     assert Client().get(path, **where).status_code == 403  # type: ignore[arg-type]
     assert Client().get(path, REMOTE_ADDR="::1").status_code == 302
 
@@ -120,7 +124,7 @@ def test_a_made_up_link_is_nobodys() -> None:
 
 
 def test_the_command_prints_a_link_that_works() -> None:
-    people.engineer()
+    people.engineer(password=people.PASSWORD)
     out = StringIO()
     call_command("sign_in_link", "emil", "--base", "http://127.0.0.1:8000/", stdout=out)
     address = out.getvalue().strip()

@@ -1,0 +1,59 @@
+"""Exchanges in a real trace store with real tokens: what the pages about them are tested with."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+from inference import clickhouse, storing
+from inference.answer import Choice
+from inference.exchange import Exchange, parse
+from tests.inference import spooled, tiny
+
+HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"> **bold**"
+TOKENIZER = hashlib.sha256(tiny.tokenizer_json().encode()).hexdigest()
+
+
+def keep_tokenizer(artefacts: Path) -> None:
+    """Where the vocabulary looks for it."""
+    (artefacts / "tokenizers").mkdir(parents=True, exist_ok=True)
+    (artefacts / "tokenizers" / f"{TOKENIZER}.json").write_text(tiny.tokenizer_json())
+
+
+def exchange(number: int, text: str = "wheezing", sure: float = 0.95, **changes: object) -> Exchange:
+    """One that ended by itself; its third token has a fifth of a chance, every other one ``sure``."""
+    plain = parse(spooled.raw(number, text=text, tokenizer=TOKENIZER, **changes))
+    ids = [*tiny.tokenizer().encode(text).ids, tiny.special_id("<|im_end|>")]
+    chances = [0.15 if place == 2 else sure for place in range(len(ids))]
+    other = tiny.tokenizer().encode("x").ids[0]
+    tops = [
+        sorted([(i, p), (other, 0.8 * (1 - p))], key=lambda pair: -pair[1])
+        for i, p in zip(ids, chances, strict=True)
+    ]
+    tokens = tiny.tokens(ids, chances, tops)
+    return replace(
+        plain,
+        choices=[Choice(0, text, "stop")],
+        tokens=[tokens],
+        completion_tokens=len(ids),
+        tokens_match=True,
+    )
+
+
+def ended(one: Exchange, reason: str, error: str = "") -> Exchange:
+    """The same, but nothing came."""
+    return replace(
+        one,
+        end_reason=reason,
+        error=error,
+        choices=[],
+        tokens=[],
+        completion_tokens=0,
+        first_token_seconds=None,
+    )
+
+
+def store(*made: Exchange) -> None:
+    """Into the store of FLYWHEEL_CLICKHOUSE_URL, whose tables are made if need be."""
+    clickhouse.migrate()
+    token = hashlib.sha256("".join(one.exchange_id for one in made).encode()).hexdigest()
+    storing.store(clickhouse.connect(), list(made), token, again=False)

@@ -1,0 +1,249 @@
+"""The pages about exchanges, on a real trace store."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+from pytest_django.fixtures import Settings
+
+from inference.answer import Choice
+from inference.exchange import Exchange
+from inference.models import ModelVersion, Route
+from tests import people
+from tests.inference import answered
+
+pytestmark = pytest.mark.django_db
+ONE = answered.exchange(1, "wheezing after exercise", session="desk-1", tags={"group": "J45"})
+HOSTILE = answered.exchange(
+    2,
+    answered.HOSTILE,
+    messages=[{"role": "user", "content": answered.HOSTILE}],
+    user="<b>u</b>",
+    session="desk-1",
+)
+DIED = answered.ended(answered.exchange(3), "engine_died", "connection reset <by> peer")
+CUT = replace(answered.exchange(4, "lungs"), end_reason="length", tokens_match=False)
+OFF = replace(answered.exchange(5, "no tokens"), capture="off", tokens=[])
+TOOL = replace(
+    answered.exchange(6, ""),
+    end_reason="tool_calls",
+    choices=[
+        Choice(0, "", "tool_calls", "because", [{"function": {"name": "find", "arguments": '{"q":"<i>"}'}}])
+    ],
+)
+ALL = [ONE, HOSTILE, DIED, CUT, OFF, TOOL]
+
+
+@pytest.fixture(scope="module")
+def filled(clickhouse: str) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLYWHEEL_CLICKHOUSE_URL", clickhouse)
+        answered.store(*ALL)
+    return clickhouse
+
+
+@pytest.fixture(autouse=True)
+def addresses(filled: str, monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path) -> None:
+    monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", filled)
+    settings.ARTEFACTS = str(tmp_path)
+    answered.keep_tokenizer(tmp_path)
+
+
+def as_(user: User | None) -> Client:
+    client = Client()
+    if user is not None:
+        client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def emil() -> Client:
+    return as_(people.engineer())
+
+
+def page(client: Client, one: Exchange, query: str = "") -> str:
+    answer = client.get(reverse("exchange", args=[one.exchange_id]) + query)
+    assert answer.status_code == 200
+    return answer.text
+
+
+def every_address() -> list[str]:
+    return [
+        reverse("exchanges"),
+        reverse("exchange", args=[ONE.exchange_id]),
+        reverse("exchange-raw", args=[ONE.exchange_id]),
+        reverse("session", args=["desk-1"]),
+    ]
+
+
+def test_strangers_sign_in_and_reviewers_stay_out() -> None:
+    stranger, rita = as_(None), as_(people.reviewer())
+    for address in every_address():
+        assert stranger.get(address).headers["Location"].startswith("/sign-in/")
+        answer = rita.get(address)
+        assert answer.status_code == 403
+        assert "wheezing" not in answer.text
+
+
+def test_engineers_and_operators_read(emil: Client) -> None:
+    olga = as_(people.operator())
+    for address in every_address():
+        assert emil.get(address).status_code == olga.get(address).status_code == 200
+
+
+def test_the_list_counts_and_links(emil: Client) -> None:
+    text = emil.get(reverse("exchanges")).text
+    assert re.search(r"About <b>6</b>", text)
+    for one in ALL:
+        assert reverse("exchange", args=[one.exchange_id]) in text
+    assert text.count("button-primary") == 1
+
+
+def test_the_filter_narrows_and_its_chips_widen(emil: Client) -> None:
+    text = emil.get(reverse("exchanges"), {"q": "end:length,engine_died session:desk-1"}).text
+    assert "No " in text
+    assert re.search(r"without <code>session:desk-1</code></a> <span[^>]*>about 2", text)
+    text = emil.get(reverse("exchanges"), {"q": "end:length"}).text
+    assert "cut off" in text
+    assert reverse("exchange", args=[CUT.exchange_id]) in text
+    assert reverse("exchange", args=[ONE.exchange_id]) not in text
+    assert "/queues/new/?filter=end%3Alength" in text
+
+
+def test_what_is_not_understood_is_named_and_stays(emil: Client) -> None:
+    text = emil.get(reverse("exchanges"), {"q": 'rote:x "<script>"'}).text
+    assert "“rote:x”: there is no rote: to filter by" in text
+    assert 'value="rote:x &quot;&lt;script&gt;&quot;"' in text
+    assert 'aria-invalid="true"' in text
+
+
+def test_older_and_newer_lead_back(emil: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inference.explorer.LIMIT", 4)
+    first = emil.get(reverse("exchanges")).text
+    older = re.search(r'href="([^"]+)" rel="next"', first)
+    assert older
+    assert 'rel="prev"' not in first
+    second = emil.get(older.group(1).replace("&amp;", "&")).text
+    assert second.count("data-row>") == 2
+    newer = re.search(r'href="([^"]+)" rel="prev"', second)
+    assert newer
+    assert emil.get(newer.group(1).replace("&amp;", "&")).text.count("data-row>") == 4
+
+
+def test_a_made_up_place_in_the_list_begins_at_the_newest(emil: Client) -> None:
+    assert emil.get(reverse("exchanges"), {"before": "'; DROP TABLE facts"}).text.count("data-row>") == 6
+
+
+def test_nothing_ever_says_how_to_send_the_first(
+    emil: Client, monkeypatch: pytest.MonkeyPatch, filled: str, settings: Settings
+) -> None:
+    monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", filled + "_empty")
+    answered.store()
+    settings.PROXY_URL = "http://proxy.example:8080"
+    Route.objects.create(name="icd-chapter")
+    text = emil.get(reverse("exchanges")).text
+    assert "http://proxy.example:8080/v1" in text
+    assert "icd-chapter" in text
+
+
+def test_one_exchange_begins_with_a_sentence(emil: Client) -> None:
+    text = page(emil, ONE)
+    heading = re.sub(r"<[^>]+>", "", re.search(r"<h1>(.*?)</h1>", text, re.S)[1])  # type: ignore[index]
+    assert heading.replace("\u00a0", " ").strip() == (
+        "✓ icd-chapter answered in 1.4 s with smollm2-135m, "
+        f"{ONE.completion_tokens} tokens, finished by itself."
+    )
+
+
+def test_an_adapter_is_named_by_its_hash_and_a_route_has_its_page(emil: Client) -> None:
+    ModelVersion.objects.create(name="smollm2-135m", kind="adapter", weights=ONE.weights)
+    Route.objects.create(name="icd-chapter")
+    text = page(emil, ONE)
+    assert f"adapter {ONE.weights[:8]}" in text
+    assert 'href="/routes/icd-chapter/"' in text
+
+
+def test_hostile_text_is_only_text_everywhere(emil: Client) -> None:
+    pages = [page(emil, HOSTILE, f"?view={view}") for view in ("heat", "text")]
+    pages += [
+        emil.get(address).text for address in (reverse("exchanges"), reverse("session", args=["desk-1"]))
+    ]
+    pages.append(emil.get(reverse("exchange-raw", args=[HOSTILE.exchange_id])).text)
+    for text in pages:
+        assert "<script>document" not in text
+        assert "<img src=x" not in text
+        assert "<b>u</b>" not in text
+    assert "<strong>bold</strong>" in pages[1]
+
+
+def test_the_heat_map_reads_as_the_answer(emil: Client) -> None:
+    text = page(emil, ONE)
+    body = re.search(r"data-heat-text>(.*?)</div>", text, re.S)
+    assert body
+    assert re.sub(r"<[^>]+>", "", body.group(1)) == "wheezing after exerciseend"
+    assert body.group(1).count(' h4"') == 1
+    assert text.count('type="application/json"') == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "said"),
+    [
+        (DIED, "gave no whole answer"),
+        (DIED, "connection reset &lt;by&gt; peer"),
+        (DIED, "Nothing was answered"),
+        (CUT, "cut off at its token limit"),
+        (CUT, "as many ids did not come"),
+        (OFF, "No tokens kept: this route keeps exchanges without them."),
+        (TOOL, "The model asked for <code>find</code>"),
+    ],
+)
+def test_what_is_missing_or_odd_is_said_in_words(emil: Client, one: Exchange, said: str) -> None:
+    assert said in page(emil, one)
+
+
+def test_bytes_are_shown_and_downloaded_as_they_came(emil: Client) -> None:
+    address = reverse("exchange-raw", args=[ONE.exchange_id])
+    answer = emil.get(address, {"part": "request"})
+    assert answer.content == ONE.request
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+    assert answer.headers["Content-Type"] == "application/octet-stream"
+    assert "wheezing after exercise" in emil.get(address).text
+
+
+def test_a_session_is_read_from_its_beginning(emil: Client) -> None:
+    text = emil.get(reverse("session", args=["desk-1"])).text
+    assert "<b>2</b>" in text
+    assert text.index(ONE.exchange_id) < text.index(HOSTILE.exchange_id)
+    assert emil.get(reverse("session", args=["no such"])).status_code == 404
+
+
+def test_an_id_that_is_not_stored_says_so(emil: Client) -> None:
+    missing = "01938f2e-1111-7000-8000-00000000aaaa"
+    answer = emil.get(reverse("exchange", args=[missing]))
+    assert answer.status_code == 404
+    assert "within a few seconds" in answer.text
+
+
+def test_with_the_trace_store_down_pages_say_what_still_works(
+    emil: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", "http://127.0.0.1:9/none")
+    listed = emil.get(reverse("exchanges"), {"q": "end:stop"})
+    assert listed.status_code == 200
+    assert "can’t be read right now" in listed.text
+    assert 'value="end:stop"' in listed.text
+    one = emil.get(reverse("exchange", args=[ONE.exchange_id]))
+    assert one.status_code == 503
+    assert "judging, routes and Back work on" in one.text
+    assert emil.get("/search/", {"q": ONE.exchange_id}).status_code == 200
+
+
+def test_search_finds_an_exchange_by_its_id_or_its_shown_end(emil: Client) -> None:
+    where = reverse("exchange", args=[ONE.exchange_id])
+    assert emil.get("/search/", {"q": ONE.exchange_id}).headers["Location"] == where
+    assert emil.get("/search/", {"q": ONE.exchange_id[-8:]}).headers["Location"] == where
+    assert emil.get("/search/", {"q": ONE.trace_id}).headers["Location"] == where
