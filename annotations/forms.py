@@ -62,6 +62,8 @@ class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            self.fields["guidelines"].help_text += f" Now version {self.instance.guidelines_version}."
         people = User.objects.filter(is_active=True).order_by("first_name", "username")
         field = self.fields["reviewers"]
         field.queryset = people  # type: ignore[attr-defined]
@@ -94,7 +96,7 @@ class DrawForm(forms.Form):
 class NewQueueForm(SettingsForm):
     """A queue and what is drawn into it."""
 
-    q = forms.CharField(required=False, max_length=4000, label="Which exchanges")
+    filter = forms.CharField(required=False, max_length=4000, label="Which exchanges")
     size = forms.IntegerField(
         min_value=1, max_value=sampling.MOST, initial=sampling.SUGGESTED, label="How many"
     )
@@ -108,12 +110,12 @@ class NewQueueForm(SettingsForm):
         """What the queue will hold, or None with the reason by the field."""
         given = self.cleaned_data
         try:
-            drawn = sampling.draw(given["q"], given["size"], given["order"], seed_of(given["key"]))
+            drawn = sampling.draw(given["filter"], given["size"], given["order"], seed_of(given["key"]))
         except sampling.NotDrawn as told:
-            self.add_error("q", str(told))
+            self.add_error("filter", str(told))
             return None
         if not drawn:
-            self.add_error("q", "No exchange matches.")
+            self.add_error("filter", "No exchange matches.")
             return None
         return drawn
 
@@ -122,7 +124,7 @@ class NewQueueForm(SettingsForm):
         given = self.cleaned_data
         queue: Queue = self.save(commit=False)
         queue.slug = free_slug(given["name"])
-        queue.key, queue.filter, queue.order = given["key"], given["q"], given["order"]
+        queue.key, queue.filter, queue.order = given["key"], given["filter"], given["order"]
         queue.created_by = user
         queue.save()
         self.save_m2m()

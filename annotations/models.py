@@ -258,6 +258,21 @@ class Annotation(models.Model):
         return f"{self.decision} by {self.reviewer} on {self.item}"
 
     @property
+    def past(self) -> str:
+        """What the person did to it: "Approved the last one"."""
+        return _PAST[Annotation.Decision(self.decision)]
+
+    @property
     def by_reference(self) -> bool:
         """Whether a reference list gave it, not a person: said wherever it is shown."""
         return self.source == self.Source.REFERENCE
+
+
+_PAST = {
+    Annotation.Decision.APPROVE: "Approved",
+    Annotation.Decision.REJECT: "Rejected",
+    Annotation.Decision.CORRECT: "Corrected",
+    Annotation.Decision.CANT_JUDGE: "Couldn’t judge",
+    Annotation.Decision.FLAG: "Flagged",
+    Annotation.Decision.UNDO: "Took back",
+}

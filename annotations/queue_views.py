@@ -41,14 +41,14 @@ def queues(request: HttpRequest) -> HttpResponse:
 
 @engineer_required
 def queue_new(request: HttpRequest) -> HttpResponse:
-    """A queue from a filter. ``?q=`` is the filter; a fragment answers with the preview only."""
+    """A queue from a filter. ``?filter=`` says which; a fragment answers with the preview only."""
     if request.method == "POST":
         return _create(request)
-    line = request.GET.get("q", "")
+    line = request.GET.get("filter", "")
     preview = sampling.preview(line)
     if request.headers.get("HX-Request") == "true":
         return render(request, "annotations/preview.html", {"preview": preview})
-    form = NewQueueForm(initial={"q": line, "key": new_key(), "size": preview.suggested})
+    form = NewQueueForm(initial={"filter": line, "key": new_key(), "size": preview.suggested})
     return render(request, "annotations/queue_new.html", {"form": form, "preview": preview})
 
 
@@ -65,7 +65,7 @@ def _create(request: HttpRequest) -> HttpResponse:
             added = sampling.add(queue, drawn)
             messages.success(request, f"Created with {added:,} exchanges.")
             return redirect(queue)
-    preview = sampling.preview(request.POST.get("q", ""))
+    preview = sampling.preview(request.POST.get("filter", ""))
     status = 422 if form.errors and "preview" not in request.POST else 200
     context = {"form": form, "preview": preview}
     return render(request, "annotations/queue_new.html", context, status=status)

@@ -40,4 +40,7 @@ def _paint(item: Item) -> HeatMap:
     if exchange is None or not first:
         return HeatMap(ident, missing=_UNKNOWN)
     known = vocabulary.load(settings.ARTEFACTS, exchange.tokenizer)
+    if known is None:
+        # Pieces without their text would be numbers, and mean nothing to a reviewer.
+        return HeatMap(ident, missing=_UNKNOWN)
     return heatmap.paint(first[0], known, ident=ident)

@@ -23,6 +23,7 @@ from annotations.judging import Judgement, NotTaken
 from annotations.models import Assignment, Item, Queue
 from annotations.reading import read
 from annotations.showing import Showing
+from inference.access import is_engineer
 
 ReviewView = Callable[[HttpRequest, Queue, User], HttpResponse]
 LONGEST_SECONDS = 3600.0
@@ -54,12 +55,15 @@ def reviewer_only(view: ReviewView) -> Callable[..., HttpResponse]:
 
 
 def review_home(request: HttpRequest) -> HttpResponse:
-    """Her queues, or straight into the only one (``?all`` stays)."""
+    """Her queues, or straight into the only one (``?all`` stays); who reviews none manages them."""
     if not isinstance(request.user, User):
         return redirect_to_login(request.get_full_path())
     queues = list(Queue.objects.visible_to(request.user).order_by("name"))
     opened = [queue for queue in queues if queue.state == Queue.State.OPEN]
-    if len(queues) == 1 and opened and "all" not in request.GET:
+    engineer = is_engineer(request.user)
+    if engineer and not queues:
+        return redirect("queues")
+    if len(queues) == 1 and opened and not engineer and "all" not in request.GET:
         return redirect("review", opened[0].slug)
     waits = [(queue, progress.waiting_for(queue, request.user)) for queue in queues]
     waiting = sum(count for queue, count in waits if queue in opened)

@@ -22,32 +22,28 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def postgresql(tmp_path: Path) -> Iterator[str]:
+def postgresql() -> Iterator[str]:
     """A throw-away PostgreSQL server from the machine's packages; the address of its database."""
     initdb, server = shutil.which("initdb"), shutil.which("pg_ctl")
     if not initdb or not server:
         pytest.skip("needs PostgreSQL's initdb and pg_ctl on the PATH")
-    data, port = tmp_path / "data", free_port()
     # PostgreSQL refuses to run as root; the machine's own account for it is used then.
     as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    with tempfile.TemporaryDirectory() as sockets:
-        for folder in (tmp_path, Path(sockets)):
-            folder.chmod(0o777)
-        for parent in list(tmp_path.parents)[:2]:
-            parent.chmod(parent.stat().st_mode | 0o011)
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        data, port = f"{folder}/data", free_port()
         made = subprocess.run(
             [*as_user, initdb, "-A", "trust", "-U", "crowd", data], check=False, capture_output=True
         )
         if made.returncode:
             pytest.skip(f"initdb: {made.stderr.decode()[-300:]}")
-        options = f"-p {port} -k {sockets} -c listen_addresses=127.0.0.1 -c fsync=off"
-        log = tmp_path / "log"
-        start = [*as_user, server, "-D", str(data), "-w", "-l", str(log), "-o", options, "start"]
+        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        start = [*as_user, server, "-D", data, "-w", "-l", f"{folder}/log", "-o", options, "start"]
         subprocess.run(start, check=True, stdout=subprocess.DEVNULL)
         try:
             yield f"postgresql://crowd@127.0.0.1:{port}/postgres"
         finally:
-            stop = [*as_user, server, "-D", str(data), "-m", "immediate", "stop"]
+            stop = [*as_user, server, "-D", data, "-m", "immediate", "stop"]
             subprocess.run(stop, check=True, stdout=subprocess.DEVNULL)
 
 

@@ -1,9 +1,11 @@
+import hashlib
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
-from django.test import Client
+from django.test import Client, override_settings
 from django.urls import reverse
 
 from annotations import judging, leases, sampling
@@ -12,7 +14,7 @@ from annotations.models import Assignment, Item, Queue
 from inference import clickhouse as store
 from inference import storing
 from tests.annotations.conftest import MakeQueue
-from tests.inference import spooled
+from tests.inference import spooled, tiny
 
 FRAGMENT = {"HX-Request": "true"}
 pytestmark = pytest.mark.django_db
@@ -24,7 +26,11 @@ def exchanges(clickhouse: str) -> Iterator[list[str]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLYWHEEL_CLICKHOUSE_URL", clickhouse)
         store.migrate()
-        made = [*spooled.exchanges(range(20)), *spooled.exchanges(range(20, 30), route="billing")]
+        known = hashlib.sha256(tiny.tokenizer_json().encode()).hexdigest()
+        made = [
+            *spooled.exchanges(range(20), tokenizer=known),
+            *spooled.exchanges(range(20, 30), route="billing"),
+        ]
         storing.store(store.connect(), made, "batch", again=False)
         yield [one.exchange_id for one in made]
 
@@ -43,7 +49,7 @@ def engineer(carol: User) -> Client:
 
 def form(**changes: object) -> dict[str, object]:
     return {
-        "q": "route:icd-chapter",
+        "filter": "route:icd-chapter",
         "size": "15",
         "order": "random",
         "key": "a-key",
@@ -94,13 +100,13 @@ def test_reviewers_and_strangers_change_nothing(
 
 
 def test_the_preview_says_how_many_match_before_the_button(engineer: Client, exchanges: list[str]) -> None:
-    page = engineer.get("/queues/new/", {"q": "route:billing"}).content.decode()
+    page = engineer.get("/queues/new/", {"filter": "route:billing"}).content.decode()
     assert "About 10 exchanges match" in page
     assert page.count("wheezing after exercise") == 3
-    fragment = engineer.get("/queues/new/", {"q": "route:nowhere"}, headers=FRAGMENT).content.decode()
+    fragment = engineer.get("/queues/new/", {"filter": "route:nowhere"}, headers=FRAGMENT).content.decode()
     assert "No exchange matches" in fragment
     assert "<html" not in fragment
-    assert "there is no colour:" in engineer.get("/queues/new/", {"q": "colour:red"}).content.decode()
+    assert "there is no colour:" in engineer.get("/queues/new/", {"filter": "colour:red"}).content.decode()
 
 
 def test_a_queue_is_made_from_a_filter_once(engineer: Client, exchanges: list[str], alice: User) -> None:
@@ -121,7 +127,7 @@ def test_a_queue_is_made_from_a_filter_once(engineer: Client, exchanges: list[st
 def test_preview_without_script_makes_nothing_and_keeps_what_was_typed(
     engineer: Client, exchanges: list[str]
 ) -> None:
-    answer = engineer.post("/queues/new/", form(preview="1", name="", q="route:billing"))
+    answer = engineer.post("/queues/new/", form(preview="1", name="", filter="route:billing"))
     page = answer.content.decode()
     assert answer.status_code == 200
     assert "About 10 exchanges match" in page
@@ -132,8 +138,8 @@ def test_preview_without_script_makes_nothing_and_keeps_what_was_typed(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"q": "colour:red"}, "there is no colour:"),
-        ({"q": "route:nowhere"}, "No exchange matches."),
+        ({"filter": "colour:red"}, "there is no colour:"),
+        ({"filter": "route:nowhere"}, "No exchange matches."),
         ({"reasons": "\n".join("abcdefghij")}, "At most 9 reasons"),
         ({"size": "0"}, "greater than or equal to 1"),
         ({"name": ""}, "required"),
@@ -232,8 +238,32 @@ def test_settings_keep_old_guidelines(make_queue: MakeQueue, engineer: Client, a
     assert refused.status_code == 422
 
 
-def test_the_heat_map_is_shown_as_the_queue_says_and_noted(
+@pytest.fixture
+def artefacts(tmp_path: Path) -> Iterator[None]:
+    """A folder that holds the exchanges' tokenizer."""
+    text = tiny.tokenizer_json()
+    folder = tmp_path / "tokenizers"
+    folder.mkdir()
+    (folder / f"{hashlib.sha256(text.encode()).hexdigest()}.json").write_text(text)
+    with override_settings(ARTEFACTS=str(tmp_path)):
+        yield
+
+
+def test_without_the_pieces_text_nothing_is_painted(
     make_queue: MakeQueue, exchanges: list[str], alice: User
+) -> None:
+    queue = make_queue(0, filter="route:billing")
+    sampling.fill(queue, 1)
+    client = Client()
+    client.force_login(alice)
+    place = leases.reserve(queue, alice)[0]
+    page = client.get(f"/review/{queue.slug}/sureness/?item={place.item_id}").content.decode()
+    assert "is not known for this answer" in page
+    assert not judging.judge(place.item, alice, place.key, Judgement("approve")).heat_map_seen
+
+
+def test_the_heat_map_is_shown_as_the_queue_says_and_noted(
+    make_queue: MakeQueue, exchanges: list[str], artefacts: None, alice: User
 ) -> None:
     queue = make_queue(0, filter="route:icd-chapter")
     sampling.fill(queue, 3)
@@ -243,7 +273,7 @@ def test_the_heat_map_is_shown_as_the_queue_says_and_noted(
     url = f"/review/{queue.slug}/sureness/?item={place.item_id}"
     page = client.get(url, headers=FRAGMENT).content.decode()
     assert "How sure the model was" in page
-    for secret in ("smollm2", "icd-chapter"):
+    for secret in ("smollm2", "icd-chapter", "token"):
         assert secret not in page
     assert judging.judge(place.item, alice, place.key, Judgement("approve")).heat_map_seen
     Queue.objects.update(heat_map="never")

@@ -101,7 +101,7 @@ export class Outbox extends EventTarget {
       return false;
     }
     if (response.status === 401 || response.status === 403) {
-      this.#tell(response.status === 401 ? "signed-out" : "somebody-else");
+      this.#tell(html.includes("data-somebody-else") ? "somebody-else" : "signed-out");
       return false;
     }
     this.#keep(this.entries.filter((other) => other.id !== entry.id));

@@ -17,8 +17,8 @@ const bar = document.querySelector(".review-bar");
 const queue = page.dataset.queue;
 const outbox = new Outbox(document.body.dataset.user);
 const DONE = {
-  approve: "Approved", reject: "Rejected", correct: "Corrected", cant_judge: "Marked as can’t judge",
-  flag: "Flagged as personal data", skip: "Skipped",
+  approve: "Approved", reject: "Rejected", correct: "Corrected", cant_judge: "Couldn’t judge",
+  flag: "Flagged", skip: "Skipped",
 };
 let fetching = false;
 

@@ -11,7 +11,9 @@ document.addEventListener("click", async (event) => {
     try {
       const response = await fetch(link.href, { headers: { "HX-Request": "true" } });
       if (!response.ok) throw new Error(String(response.status));
-      htmx.swap(box, await response.text(), { swapStyle: "innerHTML", swapDelay: 0, settleDelay: 0 });
+      // Not through htmx.swap: with allowScriptTags off it would drop the block of JSON that the map reads.
+      box.innerHTML = await response.text();
+      document.dispatchEvent(new CustomEvent("htmx:load", { detail: { elt: box } }));
     } catch {
       link.firstChild.textContent = "Not fetched: no connection. Try again ";
       return;
