@@ -6,6 +6,7 @@ ends a call early (a refusal, a broken engine, a client that leaves) is closed w
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -26,6 +27,7 @@ from inference.spool import Spool, SpoolFailedError
 from inference.sse import Splitter, StreamError, event
 from inference.upstream import Reached, UnreachableError, Upstreams
 
+log = logging.getLogger(__name__)
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -136,6 +138,10 @@ class Call:
             await self._say(refused.refusal)
         except SpoolFailedError as error:
             await self._say(errors.not_recorded(str(error)))
+        except Exception:
+            log.exception("exchange %s failed", self._record.id)
+            await self._record_refusal(errors.internal())
+            await self._say(errors.internal())
 
     def _prepare(self) -> tuple[Plan, Version]:
         """Read the request, choose who answers, open the record. Raises RefusedError, SpoolFailedError."""

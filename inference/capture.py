@@ -61,10 +61,15 @@ def load(body: bytes) -> dict[str, Any]:
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError:
-        found = json.loads(body)  # takes what orjson is too strict for, such as very large integers
+        # Takes what orjson is too strict for, such as very large integers; but NaN would become null.
+        found = json.loads(body, parse_constant=_no_number)
     if not isinstance(found, dict):
         raise ValueError("the request body is not a JSON object")
     return found
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def dump(value: dict[str, Any]) -> bytes:

@@ -87,6 +87,12 @@ def unreadable(why: str) -> Refusal:
     return Refusal(502, message, "server_error", "engine_error", end_reason="engine_error")
 
 
+def internal() -> Refusal:
+    """A fault of the proxy's own."""
+    message = "The proxy failed; its log says how."
+    return Refusal(500, message, "server_error", "internal_error", end_reason="engine_error")
+
+
 def not_recorded(why: str) -> Refusal:
     """The spool takes nothing and the route refuses to serve unrecorded."""
     message = f"This call can't be recorded, and its route serves only what is: {why}"

@@ -187,7 +187,7 @@ def test_an_event_that_is_not_json_can_not_be_cleaned() -> None:
         Stream(planned(PAIRS["chat_streamed"])).feed(b"data: {oops\n\n")
 
 
-@pytest.mark.parametrize("body", [b"[]", b'"x"', b"{", b"", b"null"])
+@pytest.mark.parametrize("body", [b"[]", b'"x"', b"{", b"", b"null", b'{"a":NaN}'])
 def test_a_request_is_an_object(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         load(body)

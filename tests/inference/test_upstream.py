@@ -109,7 +109,7 @@ async def test_a_replica_comes_back() -> None:
     tried = []
     async with serving(engine) as url:
         replicas = [gone, at(url, "there")]
-        for now in (0.0, 0.5, 10.0, 10.5):
+        for now in (0.0, 0.5, 10.0, 10.5):  # noqa: B007 – the clock reads it
             async with upstreams.post(replicas, PATH, body("hi"), {}) as reached:
                 tried.append([one["upstream"] for one in reached.tried])
     await upstreams.stop()
