@@ -29,6 +29,7 @@ from clickhouse_connect.driver.exceptions import (
     OperationalError,
     StreamFailureError,
 )
+from clickhouse_connect.driver.httputil import get_pool_manager
 from clickhouse_connect.driver.insert import InsertContext
 from clickhouse_connect.driver.query import QueryResult
 from urllib3.exceptions import HTTPError
@@ -200,6 +201,8 @@ def _open(address: str, database: str | None) -> Client:
             # Without a session, queries of several threads run side by side.
             autogenerate_session_id=False,
             tz_mode="aware",
+            # A pool of its own: never through a proxy that the environment names, room for many threads.
+            pool_mgr=get_pool_manager(maxsize=32),
             client_name="flywheel",
         )
 

@@ -153,6 +153,14 @@ def test_a_store_that_is_away_or_empty_is_unavailable_a_mistake_is_not(
         clickhouse.connect("http://127.0.0.1:9/a;b")
 
 
+def test_a_proxy_in_the_environment_is_not_asked(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    address = clickhouse.url().replace("127.0.0.1", "localhost")
+    assert clickhouse.connect(address).query("SELECT 1").result_rows == [(1,)]
+
+
 def test_the_command_says_what_it_wants(capsys: pytest.CaptureFixture[str], store: Store) -> None:
     assert clickhouse.main([]) == 2
     assert clickhouse.main(["migrate"]) == 0
