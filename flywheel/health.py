@@ -200,13 +200,8 @@ def work() -> Check:
     running = Job.objects.filter(state=Job.State.RUNNING).count()
     due = jobs.due().first()
     if due is not None:
-        return Check(
-            "Worker",
-            what,
-            "bad",
-            f"Job {due.pk} ({due.get_kind_display()}) waits since {ago(due.created_at)}.",
-            "No worker takes it: start one. The job is kept.",
-        )
+        words = f"Job {due.pk} ({due.get_kind_display()}), asked for {ago(due.created_at)}, still waits."
+        return Check("Worker", what, "bad", words, "No worker takes it: start one. The job is kept.")
     return Check("Worker", what, "good", f"{running} at work." if running else "Nothing waits for it.")
 
 

@@ -209,7 +209,8 @@ def _contents(request: HttpRequest, version: DatasetVersion) -> dict[str, Any]:
 def _some_rows(version: DatasetVersion, after: str) -> list[DatasetRow]:
     """Ten rows in the order of their hashes, which is as good as random and the same for everyone."""
     rows = version.rows.select_related("item").order_by("hash")
-    found = list(rows.filter(hash__gt=after[:64])[:SHOWN_ROWS])
+    # "g" sorts behind every digit: after a beginning, and so after every hash that begins like it.
+    found = list(rows.filter(hash__gt=f"{after[:64]}g")[:SHOWN_ROWS]) if after else []
     return found or list(rows[:SHOWN_ROWS])
 
 

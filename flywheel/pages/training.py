@@ -86,15 +86,13 @@ class TrainingForm(forms.Form):
 @engineer_required
 def index(request: HttpRequest) -> HttpResponse:
     """Every run, newest first."""
-    runs = TrainingRun.objects.select_related(
+    found = TrainingRun.objects.select_related(
         "dataset_version__dataset", "base", "adapter", "job", "job__created_by"
     )
-    active = [run for run in runs[:100] if run.job.active]
-    return render(
-        request,
-        "flywheel/training.html",
-        {"runs": runs[:100], "active": active, "versions": dataset_pages.done_versions().exists()},
-    )
+    runs = list(found[:100])
+    context: dict[str, Any] = {"runs": runs, "active": [run for run in runs if run.job.active]}
+    context["versions"] = dataset_pages.done_versions().exists()
+    return render(request, "flywheel/training.html", context)
 
 
 @engineer_required

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from unittest import mock
 
 from django.contrib.auth.models import User
 from django.utils import timezone
@@ -28,6 +27,7 @@ from flywheel.models import (
 from flywheel.tasks import WORK
 from inference.models import ModelVersion, Proxy, Route, RouteTarget, RoutingVersion, Upstream
 from tests import people
+from tests.flywheel.tiny_engine import TinyEngine, serve
 
 PHRASES = [
     ("Wheezing after exercise", "Respiratory"),
@@ -65,6 +65,8 @@ PHRASES = [
 ]
 
 
+NOBODY = "http://127.0.0.1:9"
+"""Where no engine listens."""
 WRONG = ("The patient has a", "Symptoms", "Circulatory", "Injury")
 """What a model says instead, by epoch."""
 
@@ -119,9 +121,23 @@ def job(kind: str, user: User, now: datetime, *, state: str = Job.State.DONE, **
     return Job.objects.create(kind=kind, created_by=user, state=state, **(values | fields))
 
 
+def keep_base(wheel: Wheel) -> None:
+    """Files that make the base model trainable here, as far as a plan looks."""
+    folder = wheel.folder / "base"
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text("{}")
+    wheel.base.path = str(folder)
+    wheel.base.save()
+
+
+def do(work: Job) -> None:
+    """Do a job here and now, as a worker would."""
+    jobs.run(work.pk, WORK)
+
+
 def _people_and_route(folder: Path, now: datetime) -> Wheel:
     operator, engineer, reviewer = people.operator(), people.engineer(), people.reviewer()
-    upstream = Upstream.objects.create(name="cpu-1", base_url="http://127.0.0.1:9")
+    upstream = Upstream.objects.create(name="cpu-1", base_url=NOBODY)
     base = ModelVersion.objects.create(
         name="smollm2-135m",
         kind=ModelVersion.Kind.BASE,
@@ -206,7 +222,7 @@ def _dataset(wheel: Wheel, now: datetime, items: int) -> None:
     """Built by the real code, from the real verdicts."""
     recipe = datasets.Recipe(exam_rows=items // 4, seed=7)
     version = datasets.start("icd-chapters", wheel.queue, recipe, uuid.uuid4().hex, wheel.engineer)
-    jobs.run(version.job_id, WORK)
+    do(version.job)
     DatasetVersion.objects.filter(pk=version.pk).update(created_at=now - timedelta(hours=9))
     wheel.version = DatasetVersion.objects.select_related("dataset__queue", "job").get(pk=version.pk)
     assert wheel.version.job.state == Job.State.DONE, wheel.version.job.error
@@ -340,7 +356,7 @@ def _evaluate(wheel: Wheel, now: datetime, items: int) -> None:
 
 
 def _roll_out(wheel: Wheel, now: datetime, items: int) -> None:
-    """Through the real plan and switch; only the engines are not there to be warmed."""
+    """Through the real switch, with an engine that is there for as long as it is warmed."""
     then = now - timedelta(hours=1)
     wheel.rollout = roll_out(wheel, then)
     Proxy.objects.update(applied_at=then + timedelta(seconds=0.4))
@@ -364,8 +380,10 @@ def roll_out(wheel: Wheel, at: datetime, share: int = 100) -> Rollout:
         created_by=wheel.operator,
         created_at=at,
     )
-    with mock.patch.object(rollout, "warm"):
-        jobs.run(made.job_id, WORK)
+    with serve(TinyEngine()) as engine:
+        Upstream.objects.update(base_url=engine.url)
+        do(made.job)
+    Upstream.objects.update(base_url=NOBODY)
     Rollout.objects.filter(pk=made.pk).update(in_force_at=at)
     Proxy.objects.update(version=RoutingVersion.objects.get().number, applied_at=at, seen_at=timezone.now())
     wheel.route.refresh_from_db()

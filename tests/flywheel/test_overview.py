@@ -1,0 +1,152 @@
+"""The overview: where the wheel stands, the one next step for each role, and who must not see it."""
+
+import re
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+from pytest_django import DjangoAssertNumQueries
+
+from annotations.models import Item, Queue
+from flywheel.models import Job
+from inference import clickhouse as trace_store
+from tests import people
+from tests.flywheel import wheel_data
+from tests.inference import answered
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def no_trace_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", "http://127.0.0.1:9/flywheel")
+
+
+def as_(user: User | None) -> Client:
+    client = Client()
+    if user is not None:
+        client.force_login(user)
+    return client
+
+
+def seen(client: Client, address: str = "/") -> str:
+    response = client.get(address)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def the_button(page: str) -> tuple[str, str]:
+    """(address, words) of the only filled button."""
+    found = re.findall(r'<a class="button button-primary" href="([^"]*)">([^<]*)<', page)
+    assert len(found) == 1
+    return found[0]  # type: ignore[no-any-return]
+
+
+def test_strangers_are_sent_to_sign_in_and_reviewers_to_their_queues() -> None:
+    assert as_(None).get("/").headers["Location"].startswith(reverse("sign-in"))
+    assert as_(people.reviewer()).get("/").headers["Location"] == reverse("review-home")
+
+
+@pytest.mark.parametrize(
+    ("upto", "words", "leads_to"),
+    [
+        ("judged", "Build a dataset", "/datasets/new/"),
+        ("dataset", "Train", "/training/new/?version="),
+        ("trained", "Evaluate", "/evaluations/new/?candidate="),
+        ("evaluated", "Roll out", "/rollouts/new/?evaluation="),
+        ("rolled_out", "Review", "/review/"),
+    ],
+)
+def test_the_next_step_is_the_one_nearest_to_users(home: Path, upto: str, words: str, leads_to: str) -> None:
+    wheel = wheel_data.turn(upto, home, items=128)
+    address, button = the_button(seen(as_(wheel.operator)))
+    assert button == words
+    assert address.startswith(leads_to)
+
+
+def test_an_engineer_is_not_told_to_roll_out(home: Path) -> None:
+    wheel = wheel_data.turn("evaluated", home)
+    page = seen(as_(wheel.engineer))
+    assert the_button(page) == (wheel.evaluation.get_absolute_url(), "See the evaluation")
+    assert "an operator can roll it out" in page
+
+
+def test_with_nothing_at_all_it_says_what_each_stage_needs() -> None:
+    page = seen(as_(people.operator()))
+    for need in (
+        "Needs a queue",
+        "Needs verdicts",
+        "Needs a dataset version",
+        "Needs an adapter",
+        "No route yet",
+    ):
+        assert need in page
+
+
+def test_a_queue_that_holds_nothing_is_the_next_step() -> None:
+    queue = Queue.objects.create(slug="desk", name="Coding desk")
+    page = seen(as_(people.engineer()))
+    assert the_button(page) == (queue.get_absolute_url(), "Open the queue")
+
+
+def test_with_the_trace_store_down_the_rest_stands(home: Path) -> None:
+    wheel = wheel_data.turn("rolled_out", home)
+    page = seen(as_(wheel.operator))
+    assert "Can&#x27;t be read now; nothing is lost." in page
+    assert "icd-chapters-3f2a91c0" in page
+    assert "↩ Back" in page
+
+
+def test_stored_exchanges_are_counted(clickhouse: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", clickhouse)
+    trace_store.migrate()
+    assert the_button(seen(as_(people.operator())))[1] == "Send the first request"
+    answered.store(answered.exchange(1), answered.exchange(2))
+    page = seen(as_(people.engineer()))
+    assert "2 exchanges are stored, and nobody judges them yet." in page
+    assert the_button(page) == (reverse("queue-new"), "Make a queue")
+
+
+def test_the_last_turn_says_what_it_brought_and_who_judged(home: Path) -> None:
+    wheel = wheel_data.turn("rolled_out", home)
+    page = seen(as_(wheel.engineer))
+    assert "by the reference reviewer" in page
+    assert "expert minutes" in page
+    assert re.search(r"[+−]\d+\.\d points \(", page)
+
+
+def test_back_is_shown_to_operators_only(home: Path) -> None:
+    wheel = wheel_data.turn("rolled_out", home)
+    assert "route" in seen(as_(wheel.engineer))
+    assert "↩ Back" not in seen(as_(wheel.engineer))
+    assert reverse("route-back", args=["icd"]) in seen(as_(wheel.operator))
+
+
+def test_work_under_way_is_told(home: Path) -> None:
+    wheel = wheel_data.turn("dataset", home)
+    now = wheel.version.created_at
+    work = wheel_data.job(
+        Job.Kind.TRAINING, wheel.engineer, now, state=Job.State.RUNNING, done=5, total=96, message="Step 5."
+    )
+    wheel_data.training_run(wheel, work, 5)
+    assert "5 of 96. Step 5." in seen(as_(wheel.engineer))
+
+
+def test_hostile_names_stay_text(home: Path) -> None:
+    wheel = wheel_data.turn("judged", home)
+    Item.objects.all().delete()
+    Queue.objects.update(name="<script>alert(1)</script>")
+    page = seen(as_(wheel.engineer))
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
+
+
+def test_queries_do_not_grow_with_the_data(
+    home: Path, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    wheel = wheel_data.turn("rolled_out", home, items=160)
+    client = as_(wheel.operator)
+    with django_assert_max_num_queries(45):
+        client.get("/")
