@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from annotations.models import Item, Queue
-from flywheel.templatetags.flywheel import seconds
+from flywheel.templatetags.flywheel import span
 from inference.access import is_engineer, is_operator
 from inference.drain import read_status
 
@@ -86,11 +86,11 @@ def capture_state(now: float) -> CaptureState | None:
     if status is None:
         return None
     if now - status.updated_at > UNHEARD_SECONDS:
-        return CaptureState("bad", "✕", f"drain silent for {seconds(now - status.updated_at)}")
+        return CaptureState("bad", "✕", f"drain silent for {span(now - status.updated_at)}")
     waited = now - (status.oldest_unstored_at or now)
     if status.problem or waited > UNHEARD_SECONDS:
-        return CaptureState("warn", "▲", f"oldest unstored {seconds(waited)}")
-    last = f"stored {seconds(now - status.last_stored_at)} ago" if status.last_stored_at else "all stored"
+        return CaptureState("warn", "▲", f"oldest unstored {span(waited)}")
+    last = f"stored {span(now - status.last_stored_at)} ago" if status.last_stored_at else "all stored"
     return CaptureState("good", "●", last)
 
 

@@ -14,6 +14,7 @@ urlpatterns = [
     path("words/", views.words, name="words"),
     path("settings/", views.settings, name="settings"),
     path("search/", views.search, name="search"),
+    path("capture/", views.capture, name="capture"),
     path("healthz", views.healthz, name="healthz"),
     path("", include("inference.urls")),
     path("", include("annotations.urls")),

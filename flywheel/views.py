@@ -1,5 +1,6 @@
 """Pages that belong to no stage of the wheel: signing in, the glossary, settings, search, health, errors."""
 
+import time
 import zoneinfo
 from typing import Any
 
@@ -16,7 +17,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST
 
 from flywheel import finding, signin
-from flywheel.context import THEMES
+from flywheel.context import THEMES, capture_state
 from flywheel.glossary import WORDS
 from inference.access import engineer_required, is_engineer
 
@@ -131,6 +132,16 @@ def search(request: HttpRequest) -> HttpResponse:
         return redirect(found.hits[0].url)
     context = {"text": text, "found": found, "text_filter": f'"{text}"'}
     return render(request, "flywheel/search.html", context)
+
+
+@require_GET
+@engineer_required
+def capture(request: HttpRequest) -> HttpResponse:
+    """The bar's word on whether everything is stored, for pages that stand open."""
+    state = capture_state(time.time())
+    if state is None:
+        return HttpResponse(status=204)
+    return render(request, "parts/capture.html", {"capture_state": state})
 
 
 @require_GET

@@ -99,6 +99,23 @@ def context(asked: QueryDict) -> dict[str, Any]:
     return shown | _list(chosen, page)
 
 
+def newer(asked: QueryDict) -> dict[str, Any]:
+    """How many came since the place ``newest``: what the list says on top, without moving a row.
+
+    Raises Unavailable; a place or a filter that is none counts nothing.
+    """
+    since = cursor(asked.get("newest", ""))
+    try:
+        chosen = filters.parse(asked.get("q", ""))
+    except FilterError:
+        return {"new": 0}
+    return {
+        "new": queries.count(chosen, newer_than=since) if since else 0,
+        "new_url": url(chosen),
+        "poll_url": url(chosen, newest=since or ""),
+    }
+
+
 def _fault(error: Exception, line: str) -> FilterError:
     """What could be read but not asked is a fault of the filter too."""
     return error if isinstance(error, FilterError) else FilterError(line[:60], "this can't be asked")
@@ -112,6 +129,8 @@ def _list(chosen: Filter, page: Page) -> dict[str, Any]:
         "older_url": url(chosen, before=page.older) if page.older else "",
         "newer_url": url(chosen, after=page.newer) if page.newer else "",
     }
+    if page.rows and not page.newer:
+        found["poll_url"] = url(chosen, newest=page.rows[0].cursor)
     return found | (histogram(chosen) if page.rows else {"drops": drops(chosen)})
 
 

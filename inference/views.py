@@ -18,12 +18,27 @@ BYTES_SHOWN = 200_000
 @require_GET
 @engineer_required
 def exchanges(request: HttpRequest) -> HttpResponse:
-    """What products asked and the model answered, filtered by a line of text."""
+    """What products asked and the model answered, filtered by a line of text.
+
+    With ``newest``, the place of the list's first row: only how many are newer; 204 while there are none.
+    """
+    if "newest" in request.GET:
+        return _newer(request)
     try:
         found = explorer.context(request.GET)
     except Unavailable:
         found = {"down": True, "line": request.GET.get("q", "")}
     return render(request, "inference/exchanges.html", found)
+
+
+def _newer(request: HttpRequest) -> HttpResponse:
+    try:
+        found = explorer.newer(request.GET)
+    except Unavailable:
+        return HttpResponse(status=503)
+    if not found["new"]:
+        return HttpResponse(status=204)
+    return render(request, "inference/newer.html", found)
 
 
 @require_GET

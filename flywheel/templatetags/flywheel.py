@@ -121,16 +121,17 @@ def ago(value: datetime | None) -> str:
         return "–"
     passed = (timezone.now() - value).total_seconds()
     if passed <= -1:
-        return f"in{NBSP}{_span(-passed)}"
+        return f"in{NBSP}{span(-passed)}"
     if passed < 1:
         return "now"
     if passed >= 31 * 86400:
         local = timezone.localtime(value)
         return f"{local.day} {local:%b %Y}"
-    return f"{_span(passed)}{NBSP}ago"
+    return f"{span(passed)}{NBSP}ago"
 
 
-def _span(passed: float) -> str:
+def span(passed: float) -> str:
+    """Seconds gone by, in whole units: ``4 s``, ``3 min``, ``2 h``, ``5 d``."""
     for limit, unit, name in ((60, 1, "s"), (3600, 60, "min"), (86400, 3600, "h")):
         if passed < limit:
             return f"{int(passed // unit)}{NBSP}{name}"

@@ -79,3 +79,12 @@ def test_the_browsers_time_zone_reaches_the_server(visit: Visit) -> None:
     page = visit("/words/", people.engineer(), timezone_id="Asia/Tokyo")
     page.goto(page.url.replace("words", "settings"))
     expect(page.get_by_label("Time zone")).to_have_value("Asia/Tokyo")
+
+
+def test_the_admin_works_under_its_own_policy(visit: Visit) -> None:
+    olga = people.operator()
+    page = visit("/admin/inference/apikey/add/", olga)
+    page.locator("[name=name]").fill("coding desk")
+    page.locator("[name=_save]").click()
+    expect(page.locator("#secret")).to_contain_text("fw-")
+    visit("/admin/", olga, color_scheme="dark").wait_for_load_state("networkidle")

@@ -134,6 +134,21 @@ def test_older_and_newer_lead_back(emil: Client, monkeypatch: pytest.MonkeyPatch
     assert emil.get(newer.group(1).replace("&amp;", "&")).text.count("data-row>") == 4
 
 
+def test_what_came_since_is_counted_without_moving_a_row(
+    emil: Client, monkeypatch: pytest.MonkeyPatch, filled: str
+) -> None:
+    monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", filled + "_tail")
+    answered.store(ONE)
+    poll = re.search(r'id="newer"[^>]*hx-get="([^"]+)"', emil.get(reverse("exchanges")).text)
+    assert poll
+    assert emil.get(poll.group(1)).status_code == 204
+    answered.store(answered.exchange(7, route="billing"))
+    answer = emil.get(poll.group(1))
+    assert "↑ 1 new" in answer.text
+    assert "<table" not in answer.text
+    assert emil.get(poll.group(1) + "&q=route:icd-chapter").status_code == 204
+
+
 def test_a_made_up_place_in_the_list_begins_at_the_newest(emil: Client) -> None:
     assert emil.get(reverse("exchanges"), {"before": "'; DROP TABLE facts"}).text.count("data-row>") == 6
 

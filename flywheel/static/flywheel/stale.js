@@ -1,4 +1,5 @@
 // A fragment whose request failed keeps its old content, dimmed, and says since when it is not fresh.
+// One marked data-quiet only keeps its content.
 const clock = () => new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
 
 function mark(element) {
@@ -22,7 +23,7 @@ function clear(element) {
 
 document.addEventListener("htmx:afterRequest", (event) => {
   const element = event.detail.elt;
-  if (!element.getAttribute?.("hx-trigger")?.includes("tick")) return;
+  if (!element.getAttribute?.("hx-trigger")?.includes("tick") || "quiet" in element.dataset) return;
   if (event.detail.successful) clear(element);
   else mark(element);
 });
