@@ -54,7 +54,7 @@ class Config:
     seed: int = 1
     max_tokens: int = 512
     """Longer rows are left out."""
-    watch_rows: int = 12
+    watch_rows: int = 8
     """Rows, of whole groups, taken out of those to learn from, to see what learning does to unseen ones. The
     exam is for the evaluation alone."""
 

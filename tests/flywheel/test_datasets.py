@@ -7,7 +7,7 @@ import pytest
 from django.db.models import Count
 from django.utils import timezone
 
-from annotations.models import Annotation, Item
+from annotations.models import Annotation, Item, Queue
 from flywheel import artefacts, datasets, jobs
 from flywheel.datasets import Recipe
 from flywheel.models import DatasetRow, Job
@@ -150,8 +150,7 @@ def test_what_cannot_be_built_is_not_begun(desk: Desk) -> None:
 def test_a_name_belongs_to_one_queue(desk: Desk) -> None:
     desk.fill(6)
     desk.build()
-    desk.queue.pk, desk.queue.slug = None, "other"
-    desk.queue.save()
+    desk.queue = Queue.objects.create(slug="other", name="Another queue")
     desk.fill(6)
     with pytest.raises(jobs.RefusedError, match="another queue"):
         datasets.start("chapters", desk.queue, Recipe(), "other", desk.engineer)
