@@ -18,6 +18,8 @@ from inference.exchange import Surface
 from inference.sse import DONE, StreamError, event, payload
 
 # A quote inside a JSON string is escaped, so these find keys alone.
+_IDS = re.compile(rb'("(?:prompt_)?token_ids":)\[[0-9,]*\]')
+_SOME_IDS = re.compile(rb'"(?:prompt_)?token_ids":(?!null)')
 _MODEL = re.compile(rb'("model"\s*:\s*)"(?:[^"\\]|\\.)*"')
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
 _MOST_LOGPROBS = 20
@@ -151,6 +153,8 @@ def clean_body(plan: Plan, body: bytes) -> bytes:
     """A JSON answer as the client gets it. Raises ValueError when it can't be read."""
     if not plan.adds:
         return _rename(plan, body) if plan.renames else body
+    if (cut := _cut(plan, body)) is not None:
+        return cut
     message = orjson.loads(body)
     _clean(plan, message)
     return orjson.dumps(message)
@@ -160,6 +164,34 @@ def _rename(plan: Plan, answer: bytes) -> bytes:
     """The answer's bytes under the public name."""
     name = orjson.dumps(plan.model)
     return _MODEL.sub(lambda found: found[1] + name, answer, count=1)
+
+
+def _cut(plan: Plan, answer: bytes) -> bytes | None:
+    """What ``_clean`` does, by cutting bytes out: for a whole answer a quarter of the time that reading and
+    writing its JSON takes. (For a stream's small events it would take twice as long.)
+
+    Knows one layout, vLLM's: no spaces, and ``finish_reason`` right after ``logprobs``, whose strings are ids
+    and hold no brackets. None when the answer has another, or something else that needs a closer look.
+    """
+    if plan.hide_logprobs:
+        pieces: list[bytes] = []
+        at = 0
+        while (begin := answer.find(b'"logprobs":{', at)) >= 0:
+            begin += len(b'"logprobs":')
+            # Within the value no name follows ``]}``, so the first one is the choice's next.
+            end = answer.find(b']},"', begin) + 2
+            if end < 2 or not answer.startswith(b',"finish_reason":', end):
+                return None
+            pieces += (answer[at:begin], b"null")
+            at = end
+        answer = b"".join((*pieces, answer[at:]))
+        if answer.count(b'"logprobs":') != answer.count(b'"logprobs":null'):
+            return None
+    if plan.hide_ids:
+        answer = _IDS.sub(rb"\1null", answer)
+        if len(_SOME_IDS.findall(answer)):
+            return None
+    return _rename(plan, answer) if plan.renames else answer
 
 
 def _clean(plan: Plan, message: dict[str, Any]) -> None:

@@ -1,5 +1,7 @@
 """What is asked of an engine and taken out again, against what a real engine said to both requests."""
 
+import json
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -197,3 +199,54 @@ def test_a_very_large_integer_is_sent_on_as_it_came() -> None:
     big = 2**80
     made = plan("chat", load(b'{"seed": %d}' % big), served="m", public="p", capture="off", top_k=5)
     assert load(made.body)["seed"] == big
+
+
+def spaced(data: bytes) -> bytes:
+    return json.dumps(orjson.loads(data), ensure_ascii=False).encode()
+
+
+def shuffled(data: bytes) -> bytes:
+    """The same answer with every object's names in the opposite order."""
+
+    def turn(found: Any) -> Any:
+        if isinstance(found, list):
+            return [turn(one) for one in found]
+        return {k: turn(found[k]) for k in reversed(found)} if isinstance(found, dict) else found
+
+    return orjson.dumps(turn(orjson.loads(data)))
+
+
+@pytest.mark.parametrize("other", [spaced, shuffled])
+@pytest.mark.parametrize("name", WHOLE)
+def test_another_layout_gives_the_same_answer(name: str, other: Callable[[bytes], bytes]) -> None:
+    made, body = planned(PAIRS[name]), PAIRS[name].captured.body
+    assert orjson.loads(clean_body(made, other(body))) == orjson.loads(clean_body(made, body))
+
+
+@pytest.mark.parametrize("other", [spaced, shuffled])
+@pytest.mark.parametrize("name", STREAMED)
+def test_another_layout_gives_the_same_stream(name: str, other: Callable[[bytes], bytes]) -> None:
+    made, body = planned(PAIRS[name]), PAIRS[name].captured.body
+    again = b"".join(
+        b"data: " + (data if data == b"[DONE]" else other(data or b"")) + b"\n\n"
+        for data in map(payload, Splitter().feed(body))
+    )
+    got, expected = (
+        [payload(one) for one in Splitter().feed(b"".join(sent) + held)]
+        for sent, held in (stream(made, again), stream(made, body))
+    )
+    assert [orjson.loads(one or b"") for one in got[:-1]] == [
+        orjson.loads(one or b"") for one in expected[:-1]
+    ]
+
+
+def test_text_that_looks_like_tokens_stays() -> None:
+    text = '"logprobs":{"content":[]},"finish_reason":"stop","token_ids":[1],"model":"x"'
+    for name in ("chat", "completion"):
+        message = orjson.loads(PAIRS[name].captured.body)
+        choice = message["choices"][0]
+        (choice.get("message") or choice)["content" if name == "chat" else "text"] = text
+        cleaned = orjson.loads(clean_body(planned(PAIRS[name]), orjson.dumps(message)))["choices"][0]
+        assert (cleaned.get("message") or cleaned)["content" if name == "chat" else "text"] == text
+        assert cleaned["logprobs"] is None
+        assert cleaned["token_ids"] is None
