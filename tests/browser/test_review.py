@@ -7,13 +7,14 @@ import pytest
 from django.contrib.auth.models import User
 from playwright.sync_api import Page, Route, expect
 
-from annotations import judging, leases
+from annotations import judging, leases, sampling
 from annotations.judging import Judgement
 from annotations.models import Annotation, Queue
 from tests.annotations.conftest import MakeQueue, alice, bob, make_queue
+from tests.annotations.test_queue_views import artefacts, exchanges
 from tests.browser.conftest import Visit
 
-__all__ = ["alice", "bob", "make_queue"]  # fixtures
+__all__ = ["alice", "artefacts", "bob", "exchanges", "make_queue"]  # fixtures
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 GUARD = 260
@@ -106,7 +107,7 @@ def test_keys_are_dead_while_typing_held_or_too_early(
     item(page, 2)
     saved(page)
     assert Annotation.objects.count() == 1
-    page.keyboard.press("?")
+    press(page, "?")
     page.get_by_label("Use keys on this device").uncheck()
     page.keyboard.press("Escape")
     press(page, "a")
@@ -289,3 +290,36 @@ def test_nothing_scrolls_sideways_and_the_bar_is_small(
     for path in ("/review/chapters/?done", "/review/chapters/mine/", "/review/?all"):
         page.goto(page.url.partition("/review/")[0] + path)
         assert sideways(page) == 0
+
+
+def test_how_sure_the_model_was_opens_in_the_answers_place(
+    visit: Visit, make_queue: MakeQueue, alice: User, exchanges: list[str], artefacts: None
+) -> None:
+    queue = make_queue(0, filter="route:icd-chapter")
+    sampling.fill(queue, 4)
+    page = visit(f"/review/{queue.slug}/", alice)
+    press(page, "h")
+    expect(page.locator("#stage [data-heat-text]")).to_be_visible()
+    expect(page.locator("#stage [data-answer]")).to_be_hidden()
+    press(page, "u")
+    expect(page.locator(".heat-pop")).to_be_visible()
+    press(page, "h")
+    expect(page.locator("#stage [data-answer]")).to_be_visible()
+    press(page, "a")
+    item(page, 2)
+    press(page, "a")
+    item(page, 3)
+    saved(page)
+    assert list(Annotation.objects.values_list("heat_map_seen", flat=True)) == [True, False]
+
+
+def test_a_newcomer_is_told_in_place_and_only_once(visit: Visit, make_queue: MakeQueue, alice: User) -> None:
+    make_queue(4)
+    page = visit("/review/chapters/", alice)
+    expect(page.locator("#stage .hint-first")).to_have_count(3)
+    press(page, "a")
+    item(page, 2)
+    saved(page)
+    page.reload()
+    item(page, 2)
+    expect(page.locator("#stage .hint-first")).to_have_count(0)
