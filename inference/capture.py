@@ -154,6 +154,7 @@ def clean_body(plan: Plan, body: bytes) -> bytes:
     if not plan.adds:
         return _rename(plan, body) if plan.renames else body
     if (cut := _cut(plan, body)) is not None:
+        orjson.loads(cut)  # what is no JSON must not pass; what is left is small
         return cut
     message = orjson.loads(body)
     _clean(plan, message)
