@@ -96,7 +96,8 @@ class Call:
 
     def reading_only(self) -> Call:
         """The same call as a GET is allowed it: settings may differ, nothing may be written."""
-        return replace(self, settings={**self.settings, "readonly": self.settings.get("readonly", "2")})
+        stricter = "1" if self.settings.get("readonly") == "1" else "2"
+        return replace(self, settings={**self.settings, "readonly": stricter})
 
 
 def parse_call(query_string: bytes, form: Mapping[str, str] | None = None) -> Call:

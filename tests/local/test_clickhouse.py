@@ -255,7 +255,8 @@ def wait_for(true: Callable[[], bool]) -> None:
 
 def test_reading_by_get_writes_nothing(clickhouse_process: ClickHouseProcess, client: Client) -> None:
     connection = HTTPConnection(urlsplit(clickhouse_process.address).netloc)
-    connection.request("GET", "/?" + urlencode({"query": f"DROP TABLE {client.database}.t"}))
+    asked = {"query": f"DROP TABLE {client.database}.t", "readonly": "0"}
+    connection.request("GET", "/?" + urlencode(asked))
     assert connection.getresponse().status == 403
     connection.close()
     assert client.command("SELECT count() FROM t") == 0
