@@ -21,7 +21,8 @@ from django.utils import timezone
 from flywheel import evaluation as evaluations
 from flywheel import gate, jobs
 from flywheel.models import Evaluation, Job, Rollout
-from inference.models import ModelVersion, Proxy, Route, RouteTarget, RoutingVersion, Upstream
+from inference import snapshots
+from inference.models import ModelVersion, Proxy, Route, RouteTarget, Upstream
 
 WARM_SECONDS = 180.0
 """An engine may take this long to load an adapter."""
@@ -338,16 +339,9 @@ def _switch(rollout: Rollout, revision: int) -> None:
             route=route, model_version_id=version, defaults={"weight": weight}
         )
     rollout.route_revision = revision + 1
-    rollout.routing_version = _next_snapshot()
+    rollout.routing_version = snapshots.publish()
     rollout.in_force_at = timezone.now()
     rollout.save(update_fields=["route_revision", "routing_version", "in_force_at"])
-
-
-def _next_snapshot() -> int:
-    """Make a new routing snapshot due within this transaction, to keep its number."""
-    if not RoutingVersion.objects.update(number=F("number") + 1, changed_at=timezone.now()):
-        RoutingVersion.objects.create(pk=1)
-    return RoutingVersion.objects.values_list("number", flat=True).get()
 
 
 def history(route: Route) -> list[Rollout]:
