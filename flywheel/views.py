@@ -76,12 +76,19 @@ def settings(request: HttpRequest) -> HttpResponse:
     zones = sorted(zoneinfo.available_timezones())
     if request.method != "POST":
         zone = request.COOKIES.get("tz", "UTC")
-        return render(request, "flywheel/settings.html", {"zones": zones, "zone": zone, "keys": KEYS})
+        return render(
+            request, "flywheel/settings.html", {"zones": zones, "zone": zone, "keys": _keys(request)}
+        )
     response = redirect("settings")
     _keep(response, "theme", request.POST.get("theme", ""), THEMES)
     _keep(response, "tz", request.POST.get("zone", ""), zones)
     messages.success(request, "Saved in this browser.")
     return response
+
+
+def _keys(request: HttpRequest) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Keys of the pages that the person has."""
+    return KEYS if is_engineer(request.user) else [each for each in KEYS if each[0] != "Exchanges"]
 
 
 def _keep(response: HttpResponse, name: str, value: str, allowed: Any) -> None:

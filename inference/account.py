@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How an exchange ended: ``short`` for a table's cell, ``words`` for a sentence, ``tone`` good, warn or bad."""
+    """How an exchange ended: ``short`` for a cell, ``words`` for a sentence; tone: good, warn or bad."""
 
     short: str
     words: str
@@ -67,7 +67,9 @@ class Timing:
 
     @property
     def meeting(self) -> int:
-        if self.waiting is None or self.total <= 0:
+        if self.waiting is None:
+            return 1000
+        if self.total <= 0:
             return 0
         return min(1000, max(0, round(1000 * self.waiting / self.total)))
 

@@ -101,6 +101,7 @@ def test_the_list_counts_and_links(emil: Client) -> None:
     for one in ALL:
         assert reverse("exchange", args=[one.exchange_id]) in text
     assert text.count("button-primary") == 1
+    assert "button-primary" not in page(emil, DIED)
 
 
 def test_the_filter_narrows_and_its_chips_widen(emil: Client) -> None:
@@ -202,6 +203,13 @@ def test_the_heat_map_reads_as_the_answer(emil: Client) -> None:
     assert re.sub(r"<[^>]+>", "", body.group(1)) == "wheezing after exerciseend"
     assert body.group(1).count(' h4"') == 1
     assert text.count('type="application/json"') == 1
+
+
+def test_a_long_answer_is_painted_by_the_windowful(emil: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inference.heatmap.WINDOW", 4)
+    text = page(emil, ONE, "?view=heat&from=4")
+    assert re.search(r"Pieces 5 to \d of", text)
+    assert 'href="?view=heat&amp;from=0#heat-0-map"' in text
 
 
 @pytest.mark.parametrize(
