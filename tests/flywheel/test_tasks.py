@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
+from flywheel.celery import app
 from flywheel.local import broker
 from flywheel.models import Job
 from flywheel.tasks import WORK
@@ -37,6 +38,12 @@ print(sat.job_id)
 
 def test_every_kind_of_job_has_its_work() -> None:
     assert set(WORK) == set(Job.Kind.values)
+
+
+def test_beat_sends_only_tasks_that_exist() -> None:
+    sent = {entry["task"] for entry in app.conf.beat_schedule.values()}
+    assert sent
+    assert sent <= set(app.tasks)
 
 
 def eventually(what: Callable[[], Any], seconds: float = 90) -> Any:
@@ -129,8 +136,8 @@ def test_a_killed_workers_job_is_finished_by_another(tmp_path: Path) -> None:
 
 def hint(url: str) -> None:
     """What beat does by the clock."""
-    with Celery(broker=url) as app:
-        app.send_task("flywheel.resend_due")
+    with Celery(broker=url, set_as_current=False) as sender:
+        sender.send_task("flywheel.resend_due")
 
 
 def row(home: Path, job: int) -> tuple[Any, ...]:
