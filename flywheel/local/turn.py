@@ -32,7 +32,7 @@ FOLLOW_PATIENCE = 30.0
 """Seconds until every proxy must follow a rollout."""
 UNCLAIMED_PATIENCE = 90.0
 """Seconds a job may wait for a worker."""
-SPOKEN_EVERY = 5.0
+SPOKEN_EVERY = 10.0
 
 
 class TurnError(RuntimeError):
