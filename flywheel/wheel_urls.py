@@ -22,6 +22,5 @@ urlpatterns = [
     path("routes/<slug:name>/", rollouts.route, name="route"),
     path("routes/<slug:name>/back/", rollouts.route_back, name="route-back"),
     path("jobs/<int:pk>/", jobs.job_act, name="job-act"),
-    path("jobs/<int:pk>/progress/", jobs.job_progress, name="job-progress"),
     path("engine/", engine.engine_room, name="engine-room"),
 ]

@@ -1,15 +1,15 @@
-"""Long work as pages show it: progress while it runs, why it failed, cancel and resume."""
+"""Long work as pages name it, and what can be done to it: cancel and resume."""
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST
 
 from flywheel import jobs
 from flywheel.models import DatasetVersion, Evaluation, Job, Rollout, TrainingRun
-from flywheel.pages import keys, live
+from flywheel.pages import keys
 from inference.access import engineer_required, is_operator
 
 RELATED = {
@@ -39,15 +39,6 @@ def name(job: Job) -> str:
 def state(job: Job) -> tuple[object, ...]:
     """What of a job can change while a page shows it."""
     return (job.state, job.done, job.total, job.message, job.error, job.cancel_requested)
-
-
-@require_GET
-@engineer_required
-def job_progress(request: HttpRequest, pk: int) -> HttpResponse:
-    """One job's progress, for pages that list several."""
-    job = get_object_or_404(Job, pk=pk)
-    context = {"job": job, "subject": subject(job)}
-    return live.respond(request, "flywheel/job.html", context, state=state(job), finished=not job.active)
 
 
 @require_POST

@@ -18,17 +18,25 @@ def is_fragment(request: HttpRequest) -> bool:
     return request.headers.get("HX-Target") == "live"
 
 
+def unchanged(request: HttpRequest, state: object) -> bool:
+    """Whether a poll has seen this state already: then nothing else needs to be read."""
+    return is_fragment(request) and request.GET.get("seen") == _digest(state)
+
+
+def _digest(state: object) -> str:
+    return hashlib.sha256(repr(state).encode()).hexdigest()[:16]
+
+
 def respond(
     request: HttpRequest, template: str, context: dict[str, Any], *, state: object, finished: bool
 ) -> HttpResponse:
     """The page, its fragment, or 204. ``state``: everything the fragment shows that can change."""
-    seen = hashlib.sha256(repr(state).encode()).hexdigest()[:16]
-    fragment = is_fragment(request)
-    if fragment and request.GET.get("seen") == seen:
+    if unchanged(request, state):
         return HttpResponse(status=204)
+    fragment = is_fragment(request)
     context |= {
         "frame": FRAGMENT if fragment else PAGE,
         "oob": fragment,
-        "poll": "" if finished else f"{request.path}?seen={seen}",
+        "poll": "" if finished else f"{request.path}?seen={_digest(state)}",
     }
     return render(request, template, context)

@@ -86,7 +86,7 @@ class Turn:
     sources: dict[str, int]
 
 
-def gather() -> Now:
+def gather(under_way: list[dict[str, Any]]) -> Now:
     """Read everything, in a number of queries that does not grow with the data."""
     done = Job.State.DONE
     version = DatasetVersion.objects.filter(job__state=done).select_related("dataset__queue").first()
@@ -114,11 +114,12 @@ def gather() -> Now:
         comparison=compared,
         decision=gate.decide(compared) if compared else None,
         answers=set(RouteTarget.objects.filter(weight__gt=0).values_list("model_version_id", flat=True)),
-        active=_active(),
+        active=under_way,
     )
 
 
-def _active() -> list[dict[str, Any]]:
+def active() -> list[dict[str, Any]]:
+    """Jobs under way, oldest first, and what each works on."""
     found = Job.objects.filter(state__in=(Job.State.PENDING, Job.State.RUNNING))
     related = found.select_related(
         *jobs.RELATED.values(), "dataset_version__dataset", "rollout__route", "rollout__candidate"

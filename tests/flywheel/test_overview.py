@@ -39,7 +39,7 @@ def seen(client: Client, address: str = "/") -> str:
 
 def the_button(page: str) -> tuple[str, str]:
     """(address, words) of the only filled button."""
-    found = re.findall(r'<a class="button button-primary" href="([^"]*)">([^<]*)<', page)
+    found = re.findall(r'<a id="next-step" class="button button-primary" href="([^"]*)">([^<]*)<', page)
     assert len(found) == 1
     return found[0]  # type: ignore[no-any-return]
 
@@ -150,3 +150,20 @@ def test_queries_do_not_grow_with_the_data(
     client = as_(wheel.operator)
     with django_assert_max_num_queries(45):
         client.get("/")
+
+
+def test_while_work_is_under_way_the_page_follows_and_then_stops(home: Path) -> None:
+    wheel = wheel_data.turn("dataset", home)
+    work = wheel_data.job(
+        Job.Kind.TRAINING, wheel.engineer, wheel.version.created_at, state=Job.State.RUNNING, total=96
+    )
+    wheel_data.training_run(wheel, work, 5)
+    client, live = as_(wheel.engineer), {"HX-Request": "true", "HX-Target": "live"}
+    poll = re.search(r'id="live" hx-get="([^"]+)" hx-trigger="tick from:body"', seen(client))
+    assert poll
+    assert client.get(poll[1], headers=live).status_code == 204
+    Job.objects.filter(pk=work.pk).update(state=Job.State.DONE)
+    fragment = client.get(poll[1], headers=live).content.decode()
+    assert "<html" not in fragment
+    assert "tick from:body" not in fragment
+    assert 'id="lead" hx-swap-oob="true"' in fragment
