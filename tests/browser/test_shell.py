@@ -1,10 +1,19 @@
 """The frame around every page, in a real browser."""
 
+import time
 from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
 
+import orjson
 import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
 from playwright.sync_api import Page, expect
+from pytest_django.fixtures import Settings
 
+from annotations.models import Item, Queue
+from inference import drain
 from tests import people
 from tests.browser.conftest import Visit
 
@@ -39,6 +48,27 @@ def test_nothing_scrolls_sideways_on_the_narrowest_screen(
 ) -> None:
     user = None if path == "/sign-in/" else people.operator()
     assert sideways(visit(path, user, 320, 568)) == 0
+
+
+def test_the_bar_holds_long_names_counts_and_warnings_at_every_width(
+    visit: Visit, sideways: Callable[[Page], int], settings: Settings, tmp_path: Path
+) -> None:
+    now = time.time()
+    status = {"updated_at": now, "oldest_unstored_at": now - 40_000}
+    (tmp_path / drain.STATUS).write_bytes(orjson.dumps(status))
+    settings.SPOOL = tmp_path
+    olga = people.operator()
+    User.objects.update(first_name="Olga-Maria Konstantinopolous")
+    queue = Queue.objects.create(slug="desk", name="Desk")
+    Item.objects.bulk_create(
+        Item(queue=queue, exchange_id=uuid4(), started_at=timezone.now(), messages=[], answer="x")
+        for _ in range(1214)
+    )
+    page = visit("/words/", olga)
+    expect(page.locator(".nav .count")).to_contain_text("1,214")
+    for width in (320, 390, 768, 1024, 1280, 1344, 1440):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert sideways(page) == 0, width
 
 
 def test_on_a_phone_the_bar_is_a_menu_that_escape_closes(visit: Visit) -> None:
