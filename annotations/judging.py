@@ -80,7 +80,7 @@ def judge(
 
     ``seconds`` is the time on the item. Raises Refused (422), Answered (409), Lost (410) or Unknown (404).
     """
-    if not leases.made_for(key, item.pk, reviewer.pk):
+    if not leases.known(key, item, reviewer):
         raise Unknown("This item was not shown to you.")
     with transaction.atomic():
         verdicts.lock(item)

@@ -37,6 +37,13 @@ def made_for(key: str, item_id: int, reviewer_id: int) -> bool:
     return constant_time_compare(signature, _signature(nonce, item_id, reviewer_id))
 
 
+def known(key: str, item: Item, reviewer: User) -> bool:
+    """Whether the key is of a showing of ours: by its signature, or by its row if the secret has changed."""
+    if made_for(key, item.pk, reviewer.pk):
+        return True
+    return Assignment.objects.filter(item=item, reviewer=reviewer, key=key).exists()
+
+
 def _signature(nonce: str, item_id: int, reviewer_id: int) -> str:
     signed = f"{nonce}:{item_id}:{reviewer_id}"
     digest = salted_hmac("annotations.leases", signed, algorithm="sha256").digest()

@@ -1,13 +1,12 @@
 """How far a queue is: for a reviewer in her words, and for the lead by state, place and person."""
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
 
 from django.contrib.auth.models import User
-from django.db.models import Count, Q
+from django.db.models import Count, Max, Q
 from django.utils import timezone
 
 from annotations import judging, leases
@@ -15,6 +14,8 @@ from annotations.models import Annotation, Assignment, Item, Queue
 
 _BREAK = timedelta(minutes=30)
 """A longer pause than this between two judgements ends a sitting."""
+_MEDIAN_OF = 500
+"""A reviewer's latest judgements, of whose seconds the median is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +32,12 @@ class Progress:
 
 def of(queue: Queue, reviewer: User) -> Progress:
     """A reviewer's progress: what is decided, or waits for others only."""
-    hers = Q(assignments__reviewer=reviewer, assignments__done_at__isnull=False)
     counts = queue.items.aggregate(total=Count("pk"), waiting=Count("pk", filter=Q(state=Item.State.WAITING)))
-    judged_and_waiting = queue.items.filter(hers, state=Item.State.WAITING).count()
-    return Progress(counts["total"] - counts["waiting"] + judged_and_waiting, counts["total"])
+    done = counts["total"] - counts["waiting"]
+    if queue.judgements_per_item > 1:
+        hers = Assignment.objects.filter(queue=queue, reviewer=reviewer, done_at__isnull=False)
+        done += hers.filter(item__state=Item.State.WAITING).count()
+    return Progress(done, counts["total"])
 
 
 def waiting_for(queue: Queue, reviewer: User) -> int:
@@ -151,23 +154,25 @@ def overview(queue: Queue) -> Overview:
         .select_related("item", "reviewer")
         .order_by("leased_until", "id")
     )
-    work = _work(Annotation.objects.standing().filter(item__queue=queue).select_related("reviewer"), queue)
     states = (Item.State.FLAGGED, Item.State.CONFLICT, Item.State.UNJUDGED)
     attention = queue.items.filter(state__in=states).order_by("-settled_at")[:50]
-    return Overview(sum(by_state.values()), by_state, list(reserved), work, list(attention))
+    return Overview(sum(by_state.values()), by_state, list(reserved), _work(queue), list(attention))
 
 
-def _work(judgements: Iterable[Annotation], queue: Queue) -> list[Work]:
+def _work(queue: Queue) -> list[Work]:
     """Each reviewer's share, the busiest first; listed reviewers who have not begun come last."""
-    by_person: dict[tuple[User, bool], list[Annotation]] = {}
-    for annotation in judgements:
-        by_person.setdefault((annotation.reviewer, annotation.by_reference), []).append(annotation)
+    standing = Annotation.objects.standing().filter(item__queue=queue)
+    shares = (
+        standing.order_by().values_list("reviewer", "source").annotate(n=Count("pk"), last=Max("created_at"))
+    )
+    listed = queue.reviewers.order_by("username")
+    people = {person.pk: person for person in listed} | User.objects.in_bulk([share[0] for share in shares])
     work = []
-    for (reviewer, reference), given in by_person.items():
-        times = [a.seconds for a in given if a.seconds is not None]
-        last = max(a.created_at for a in given)
-        work.append(Work(reviewer, len(given), median(times) if times else None, reference, last))
-    work.sort(key=lambda w: -w.count)
-    begun = {w.reviewer for w in work}
-    idle = [person for person in queue.reviewers.order_by("username") if person not in begun]
-    return work + [Work(person, 0, None, False, None) for person in idle]
+    for reviewer, source, count, last in shares:
+        given = standing.filter(reviewer=reviewer, source=source).order_by("-id")
+        times = [float(s) for s in given.values_list("seconds", flat=True)[:_MEDIAN_OF] if s is not None]
+        seconds = median(times) if times else None
+        work.append(Work(people[reviewer], count, seconds, source == Annotation.Source.REFERENCE, last))
+    work.sort(key=lambda share: -share.count)
+    begun = {share.reviewer.pk for share in work}
+    return work + [Work(person, 0, None, False, None) for person in listed if person.pk not in begun]

@@ -21,6 +21,7 @@ from django.views.decorators.http import require_POST, require_safe
 from annotations import guidelines, judging, leases, progress, showing, sureness
 from annotations.judging import Judgement, NotTaken
 from annotations.models import Assignment, Item, Queue
+from annotations.progress import Progress
 from annotations.reading import read
 from annotations.showing import Showing
 from inference.access import is_engineer
@@ -75,12 +76,13 @@ def review_home(request: HttpRequest) -> HttpResponse:
 def review(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
     """The next item; a reload gives the same one. ``?open=correct`` opens a panel, ``?done`` ends."""
     finished = "done" in request.GET
-    showings = [] if finished else _next(queue, user)
+    context = _context(queue, user)
+    showings = [] if finished else _next(queue, user, context["progress"])
     if showings:
         first = showings[0]
         first.newcomer = showing.is_newcomer(user)
         first.opened = request.GET.get("open", "") if request.GET.get("open") in showing.PANELS else ""
-    return _page(request, queue, user, showings, finished=finished)
+    return _page(request, queue, user, showings, context, finished=finished)
 
 
 @require_safe
@@ -90,8 +92,9 @@ def review_next(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
     if not is_fragment(request):
         return redirect("review", queue.slug)
     held = _held(request.GET)
-    showings = _next(queue, user, held)
-    context = _context(queue, user) | {"showings": showings, "ending": None}
+    context = _context(queue, user)
+    showings = _next(queue, user, context["progress"], held)
+    context |= {"showings": showings, "ending": None}
     if not showings and not held:
         context["ending"] = _ending(queue, user)
     return render(request, "annotations/reply.html", context)
@@ -115,7 +118,8 @@ def review_judge(request: HttpRequest, queue: Queue, user: User) -> HttpResponse
         return _returned(request, queue, user, back)
     if not is_fragment(request):
         return redirect("review", queue.slug)
-    context = _context(queue, user) | {"showings": _next(queue, user, _held(request.POST))}
+    context = _context(queue, user)
+    context["showings"] = _next(queue, user, context["progress"], _held(request.POST))
     return render(request, "annotations/reply.html", context)
 
 
@@ -174,10 +178,10 @@ def review_sureness(request: HttpRequest, queue: Queue, user: User) -> HttpRespo
     return render(request, page, context)
 
 
-def _next(queue: Queue, user: User, held: frozenset[str] = frozenset()) -> list[Showing]:
+def _next(queue: Queue, user: User, so_far: Progress, held: frozenset[str] = frozenset()) -> list[Showing]:
     if queue.state != Queue.State.OPEN:
         return []
-    return showing.reserved(queue, user, progress.of(queue, user).done, held)
+    return showing.reserved(queue, user, so_far.done, held)
 
 
 def _context(queue: Queue, user: User) -> dict[str, Any]:
@@ -189,11 +193,11 @@ def _page(
     queue: Queue,
     user: User,
     showings: list[Showing],
+    context: dict[str, Any],
     *,
     finished: bool = False,
     status: int = 200,
 ) -> HttpResponse:
-    context = _context(queue, user)
     context |= {
         "showings": showings,
         "ending": None if showings else _ending(queue, user, finished=finished),
@@ -206,11 +210,12 @@ def _page(
 
 def _returned(request: HttpRequest, queue: Queue, user: User, back: Showing) -> HttpResponse:
     assert back.told is not None
+    context = _context(queue, user)
     if is_fragment(request):
-        context = _context(queue, user) | {"showings": [back]}
+        context["showings"] = [back]
         return render(request, "annotations/reply.html", context, status=back.told.status)
-    back.number = progress.of(queue, user).next_number
-    return _page(request, queue, user, [back], status=back.told.status)
+    back.number = context["progress"].next_number
+    return _page(request, queue, user, [back], context, status=back.told.status)
 
 
 def _ending(queue: Queue, user: User, *, finished: bool = False) -> dict[str, Any]:

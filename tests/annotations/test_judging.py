@@ -2,6 +2,7 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
+from django.test import override_settings
 from django.utils import timezone
 
 from annotations import judging, leases
@@ -43,6 +44,14 @@ def test_a_key_of_somebody_else_is_unknown(make_queue: MakeQueue, alice: User, b
     place = leases.reserve(make_queue(1), alice)[0]
     with pytest.raises(Unknown):
         judging.judge(place.item, bob, place.key, APPROVE)
+
+
+def test_a_key_made_under_an_older_secret_still_counts(make_queue: MakeQueue, alice: User) -> None:
+    place = leases.reserve(make_queue(1), alice)[0]
+    with override_settings(SECRET_KEY="another"):
+        judging.judge(place.item, alice, place.key, APPROVE)
+        judging.judge(place.item, alice, place.key, APPROVE)
+    assert Annotation.objects.count() == 1
 
 
 def lose(place: Assignment) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 from django.contrib.auth.models import User
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Dialog, Page, Route, expect
 
 from annotations import judging, leases, sampling
 from annotations.judging import Judgement
@@ -107,6 +107,9 @@ def test_keys_are_dead_while_typing_held_or_too_early(
     item(page, 2)
     saved(page)
     assert Annotation.objects.count() == 1
+    page.wait_for_timeout(GUARD)
+    page.get_by_role("button", name="Skip").dblclick()
+    expect(page.locator("#stage")).to_contain_text("case 3")
     press(page, "?")
     page.get_by_label("Use keys on this device").uncheck()
     page.keyboard.press("Escape")
@@ -323,3 +326,27 @@ def test_a_newcomer_is_told_in_place_and_only_once(visit: Visit, make_queue: Mak
     page.reload()
     item(page, 2)
     expect(page.locator("#stage .hint-first")).to_have_count(0)
+
+
+def test_signing_out_names_what_is_not_sent_and_then_forgets_it(
+    visit: Visit, make_queue: MakeQueue, alice: User
+) -> None:
+    make_queue(4)
+    page = visit("/review/chapters/", alice)
+    page.route("**/judge/", lambda route: route.abort())
+    press(page, "a")
+    expect(page.locator("#sent")).to_contain_text("1 waiting")
+    page.goto(page.url + "mine/")
+    asked: list[str] = []
+
+    def agree(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+        dialog.accept()
+
+    page.on("dialog", agree)
+    page.locator("details.person summary").click()
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url("**/sign-in/**")
+    assert asked == ["1 answer was not sent yet: no connection. Sign out and lose it?"]
+    assert page.evaluate("Object.keys(localStorage).filter((k) => k.startsWith('flywheel.outbox'))") == []
+    assert not Annotation.objects.exists()

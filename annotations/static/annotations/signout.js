@@ -11,7 +11,7 @@ if (form && user) {
     const waiting = outbox.entries.length;
     if (!waiting) return;
     event.preventDefault();
-    await Promise.race([outbox.send(), new Promise((resolve) => { setTimeout(resolve, 5000); })]);
+    await Promise.race([outbox.send(), new Promise((resolve) => { setTimeout(resolve, 2000); })]);
     const left = outbox.entries.length;
     const words = left === 1 ? "1 answer was" : `${left} answers were`;
     if (left && !confirm(`${words} not sent yet: no connection. Sign out and lose ${left === 1 ? "it" : "them"}?`)) return;
