@@ -212,6 +212,7 @@ def _begin(now: Now) -> Step:
 def stages(now: Now) -> list[Stage]:
     """The six, in the order of the wheel."""
     judged = Annotation.objects.exclude(decision=Annotation.Decision.UNDO)
+    reference = judged.filter(source=Annotation.Source.REFERENCE).count()
     return [
         _exchanges(now),
         Stage(
@@ -220,8 +221,7 @@ def stages(now: Now) -> list[Stage]:
             number(now.settled),
             "settled",
             _spark(judged, "judgements"),
-            _waits(now.waiting, "waits for experts", "wait for experts")
-            or ("Nothing waits." if now.queue else "Needs a queue of exchanges."),
+            _review_waits(now, reference),
             now.queue is not None,
         ),
         Stage(
@@ -299,8 +299,15 @@ def _rollouts(now: Now) -> Stage:
     )
 
 
-def _waits(count: int, one: str, many: str) -> str:
-    return f"{count:,} {one if count == 1 else many}." if count else ""
+def _review_waits(now: Now, reference: int) -> str:
+    if now.queue is None:
+        return "Needs a queue of exchanges."
+    waits = (
+        f"{now.waiting:,} wait{'s' if now.waiting == 1 else ''} for experts."
+        if now.waiting
+        else "Nothing waits."
+    )
+    return f"{waits} ▲ {reference:,} by the reference reviewer." if reference else waits
 
 
 def _labels() -> list[str]:

@@ -127,6 +127,7 @@ def training_new(request: HttpRequest) -> HttpResponseBase:
         version, base = form.cleaned_data["version"], form.cleaned_data["base"]
         plan = training.plan(version, base, form.cleaned_data["config"])
         context |= {"plan": plan, "version": version, "base": base}
+        context["sources"] = dataset_pages.judged_by(version.sources)
     return render(request, "flywheel/training_new.html", context, status=status)
 
 

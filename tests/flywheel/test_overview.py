@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
-from annotations.models import Item, Queue
+from annotations.models import Annotation, Item, Queue
 from flywheel.models import Job
 from inference import clickhouse as trace_store
 from tests import people
@@ -167,3 +167,10 @@ def test_while_work_is_under_way_the_page_follows_and_then_stops(home: Path) -> 
     assert "<html" not in fragment
     assert "tick from:body" not in fragment
     assert 'id="lead" hx-swap-oob="true"' in fragment
+
+
+def test_judgements_of_the_reference_reviewer_are_named_where_they_are_counted(home: Path) -> None:
+    wheel = wheel_data.turn("judged", home)
+    count = Annotation.objects.filter(source=Annotation.Source.REFERENCE).count()
+    assert count
+    assert f"7 wait for experts. ▲ {count} by the reference reviewer." in seen(as_(wheel.engineer))

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
+from flywheel import training
 from flywheel.models import Job, TrainingRun
 from flywheel.pages import keys
 from tests import people
@@ -70,7 +71,9 @@ def test_a_reviewer_cannot_train(wheel: Wheel) -> None:
 
 def test_before_the_button_stands_what_it_costs(wheel: Wheel) -> None:
     page = as_(wheel.engineer).get("/training/new/").content.decode()
-    assert re.search(r"<b>21</b> steps over 52 rows, about \d+", page)
+    rows = wheel.version.train_rows - training.Config().watch_rows
+    assert re.search(rf"<b>{-(-rows // 8) * 3}</b> steps over {rows} rows, about \d+", page)
+    assert "by the reference reviewer" in page
     assert "by a figure from two CPU cores" in page
     assert "24 rows, untouched" in page
     assert re.search(r'<button class="button button-primary">Train<', page)
