@@ -12,8 +12,10 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 from django.contrib.auth.models import User
+from django.utils import timezone
 
 from annotations import judging, leases
 from annotations.models import Annotation, Item, Queue
@@ -228,6 +230,8 @@ class Turn:
             now = time.monotonic()
             if job.state == Job.State.PENDING and now - began > UNCLAIMED_PATIENCE:
                 raise TurnError(f"no worker has taken it after {UNCLAIMED_PATIENCE:.0f} s")
+            if job.lease_until and timezone.now() > job.lease_until + timedelta(seconds=UNCLAIMED_PATIENCE):
+                raise TurnError("its worker has gone silent and no other has taken over; see worker.log")
             if job.message != said and now - spoken > SPOKEN_EVERY:
                 said, spoken = job.message, now
                 self.say(f"  {said}")
