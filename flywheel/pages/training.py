@@ -12,11 +12,11 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET
 
 from flywheel import charts, jobs, training
-from flywheel.models import DatasetVersion, Job, TrainingRun
+from flywheel.models import DatasetVersion, TrainingRun
 from flywheel.pages import datasets as dataset_pages
 from flywheel.pages import jobs as job_pages
 from flywheel.pages import keys, lineage, live
-from flywheel.templatetags.flywheel import number, seconds
+from flywheel.templatetags.flywheel import number
 from inference.access import engineer_required
 from inference.models import ModelVersion
 
@@ -302,10 +302,3 @@ def _read_log(run: TrainingRun, after: int | None) -> tuple[str, int]:
         content = file.read(LOG_BYTES)
     whole = content[: content.rfind(b"\n") + 1]
     return whole.decode(errors="replace"), start + len(whole)
-
-
-def duration(job: Job) -> str:
-    """How long a job took, as words; empty while it runs."""
-    if not job.started_at or not job.finished_at:
-        return ""
-    return seconds((job.finished_at - job.started_at).total_seconds())
