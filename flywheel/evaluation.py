@@ -276,7 +276,7 @@ def comparison(evaluation: Evaluation) -> statistics.Comparison | None:
 
 
 def slices(evaluation: Evaluation) -> list[Slice]:
-    """By right answer, where the candidate does worst against the baseline first. Answered cases only."""
+    """By right answer, where the candidate gains least over the baseline first. Answered cases only."""
     groups: dict[str, list[EvaluationCase]] = {}
     for case in evaluation.cases.exclude(_open()):
         groups.setdefault(case.expected, []).append(case)

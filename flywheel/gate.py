@@ -73,7 +73,8 @@ def decide(comparison: Comparison, must_beat: float = 0.0) -> Decision:
 
 
 def _rule(name: str, other: str, difference: Difference, line: float) -> Rule:
-    seen = f"{points(difference.value)} ({points(difference.low)} to {points(difference.high)})"
+    interval = f"{_signed(difference.low)} to {_signed(difference.high)}"
+    seen = f"{points(difference.value)} ({interval})"
     seen += f" over {other} on {difference.n:,} questions"
     if difference.low > line:
         return Rule(name, difference, line, Answer.SHIP, f"Better: {seen}.", None)
@@ -99,6 +100,10 @@ def _more_cases(difference: Difference, line: float) -> int | None:
 
 def points(share: float) -> str:
     """A difference of shares as percent points: +42.6 points, 0.0 points, −3.1 points."""
+    return f"{_signed(share)} points"
+
+
+def _signed(share: float) -> str:
     value = round(share * 100, 1)
     sign = "+" if value > 0 else "−" if value < 0 else ""
-    return f"{sign}{abs(value):.1f} points"
+    return f"{sign}{abs(value):.1f}"
