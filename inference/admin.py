@@ -23,7 +23,7 @@ class ApiKeyAdmin(ModelAdmin):
     search_fields = ("name", "prefix")
     filter_horizontal = ("routes",)
     readonly_fields = ("prefix", "created_by", "created_at", "revoked_at")
-    fields = ("name", "routes", "may_call_versions", "expires_at", *readonly_fields)
+    fields = ("name", "every_route", "routes", "may_call_versions", "expires_at", *readonly_fields)
     actions: ClassVar = ["revoke"]
 
     @admin.display(description="state")

@@ -26,9 +26,10 @@ class ApiKey(models.Model):
     name = models.CharField(max_length=100, unique=True)
     prefix = models.CharField(max_length=12, editable=False)
     hash = models.CharField(max_length=64, unique=True, editable=False)
-    routes: "models.ManyToManyField[Route, models.Model]" = models.ManyToManyField(
-        "Route", blank=True, help_text="None chosen: every route."
+    every_route = models.BooleanField(
+        default=False, help_text="May call every route, also those made later. Otherwise only the chosen ones."
     )
+    routes: "models.ManyToManyField[Route, models.Model]" = models.ManyToManyField("Route", blank=True)
     may_call_versions = models.BooleanField(
         default=False, help_text="May ask for model=version:NAME, past the routes. For evaluations."
     )

@@ -72,11 +72,10 @@ def heard_from(name: str, version: int) -> None:
 
 
 def _key(key: ApiKey) -> dict[str, Any]:
-    routes = [route.name for route in key.routes.all()]
     return {
         "id": key.pk,
         "name": key.name,
-        "routes": routes or None,
+        "routes": None if key.every_route else [route.name for route in key.routes.all()],
         "expires_at": _seconds(key.expires_at),
         "may_call_versions": key.may_call_versions,
     }

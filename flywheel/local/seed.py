@@ -108,7 +108,12 @@ def _serving(home: Home, served: str) -> None:
     ):
         ApiKey.objects.update_or_create(
             name=name,
-            defaults={"prefix": secret[:8], "hash": hash_key(secret), "may_call_versions": versions},
+            defaults={
+                "prefix": secret[:8],
+                "hash": hash_key(secret),
+                "every_route": True,
+                "may_call_versions": versions,
+            },
         )
 
 

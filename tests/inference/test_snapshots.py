@@ -64,6 +64,23 @@ def test_a_snapshot_says_what_people_decided(desk: Route) -> None:
     assert [upstream.base_url for upstream in version.upstreams] == ["http://127.0.0.1:9"]
 
 
+def test_a_key_of_one_route_may_call_nothing_when_the_route_is_gone(desk: Route) -> None:
+    key, secret = issue()
+    key.routes.add(desk)
+    desk.targets.all().delete()
+    desk.delete()
+    Route.objects.create(name="other")
+    authorised = Snapshot.parse(snapshots.build()).authorise(secret, now=0)
+    assert authorised is not None
+    assert Snapshot.parse(snapshots.build()).routes_for(authorised) == []
+    key.every_route = True
+    key.save()
+    found = Snapshot.parse(snapshots.build())
+    authorised = found.authorise(secret, now=0)
+    assert authorised is not None
+    assert [route.name for route in found.routes_for(authorised)] == ["other"]
+
+
 def test_a_revoked_key_and_an_engine_put_aside_are_not_in_it(desk: Route) -> None:
     key, secret = issue()
     key.revoked_at = datetime(2026, 1, 1, tzinfo=UTC)

@@ -34,7 +34,12 @@ class Command(BaseCommand):
                 f"There is a key called {options['name']} already. A secret is shown only once."
             )
         expires = timezone.now() + timedelta(days=options["days"]) if options["days"] else None
-        key = ApiKey(name=options["name"], expires_at=expires, may_call_versions=options["versions"])
+        key = ApiKey(
+            name=options["name"],
+            every_route=not routes,
+            expires_at=expires,
+            may_call_versions=options["versions"],
+        )
         secret = key.issue()
         key.save()
         key.routes.set(routes)
