@@ -53,12 +53,19 @@ def deliver(home: Home, until: int, say: Callable[[str], None]) -> Delivery:
     ids = {answer.exchange_id for answer in answers}
     if len(ids) != len(answers):
         raise traffic.TrafficError("two answers carried the same exchange id")
-    deadline = time.monotonic() + DRAIN_PATIENCE
-    while (missing := ids - set(weights := _weights(ids))) and time.monotonic() < deadline:
-        time.sleep(0.5)
+    weights = arrived(ids)
+    missing = ids - set(weights)
     if not missing:
         say(f"  all {len(ids)} exchanges are in ClickHouse")
     return Delivery(answers, missing, weights, set(weights) - _with_tokens(ids))
+
+
+def arrived(ids: set[str]) -> dict[str, str]:
+    """Exchange id to recorded weights of those that ClickHouse has, once it has all or patience ends."""
+    deadline = time.monotonic() + DRAIN_PATIENCE
+    while ids - set(weights := _weights(ids)) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return weights
 
 
 def _weights(ids: set[str]) -> dict[str, str]:

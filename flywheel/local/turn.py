@@ -183,10 +183,21 @@ class Turn:
             raise TurnError("it ended without results")
         if self.card.comparison.n != self.size.exam:
             raise TurnError(f"{self.card.comparison.n} of {self.size.exam} cases were answered by both")
+        self._count(found)
         decided = gate.decide(self.card.comparison)
         self.card.decision = decided.answer.value
         self.say(f"  gate: {decided.answer.words}. {decided.why}")
         return found
+
+    def _count(self, found: Evaluation) -> None:
+        """The evaluation's calls are exchanges like any other: each must be there."""
+        pairs = found.cases.values_list("baseline_exchange", "candidate_exchange")
+        ids = {str(exchange) for pair in pairs for exchange in pair if exchange}
+        lost = ids - set(desk.arrived(ids))
+        self.card.exchanges += len(ids)
+        self.card.lost += len(lost)
+        if lost:
+            raise TurnError(f"{len(lost)} answered exchanges are not in ClickHouse")
 
     def _roll_out(self, found: Evaluation, adapter: ModelVersion) -> None:
         if self.card.decision != gate.Answer.SHIP:
