@@ -15,7 +15,7 @@ from django.urls import reverse
 
 from flywheel.local import coding, seed
 from flywheel.local.home import Home
-from flywheel.models import DatasetVersion, Evaluation, EvaluationCase, Rollout, TrainingRun
+from flywheel.models import DatasetRow, DatasetVersion, Evaluation, Rollout, TrainingRun
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, StorageState
@@ -49,7 +49,8 @@ class Sight:
 
 def sights() -> list[Sight]:
     """The pages, with the newest thing of each kind. Raises ScreenshotError when the wheel was not turned."""
-    unsure = EvaluationCase.objects.filter(candidate_right=False, candidate_exchange__isnull=False).last()
+    # Judged, learned from, and answered by the model as it was before: its page has the most to tell.
+    learned = DatasetRow.objects.filter(split=DatasetRow.Split.TRAIN).select_related("item").last()
     newest = {
         "dataset": DatasetVersion.objects.exclude(hash="").first(),
         "training": TrainingRun.objects.filter(adapter__isnull=False).first(),
@@ -57,12 +58,12 @@ def sights() -> list[Sight]:
         "rollout": Rollout.objects.first(),
     }
     missing = [name for name, found in newest.items() if found is None]
-    if missing or unsure is None:
-        raise ScreenshotError(f"there is no {', '.join(missing) or 'answer'} to show: `make demo-turn` first")
+    if missing or learned is None:
+        raise ScreenshotError(f"there is no {', '.join(missing) or 'row'} to show: `make demo-turn` first")
     return [
         Sight("overview", reverse("overview"), seed.OPERATOR),
         Sight("explorer", f"{reverse('exchanges')}?q=route:{coding.ROUTE}", seed.OPERATOR),
-        Sight("exchange", reverse("exchange", args=[unsure.candidate_exchange]), seed.OPERATOR),
+        Sight("exchange", reverse("exchange", args=[learned.item.exchange_id]), seed.OPERATOR),
         Sight("review", reverse("review", args=[seed.QUEUE]), seed.REVIEWER),
         *(Sight(name, found.get_absolute_url(), seed.OPERATOR) for name, found in newest.items() if found),
     ]
