@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET, require_POST
 
-from flywheel import charts, jobs, rollout
+from flywheel import charts, evaluation, gate, jobs, rollout
 from flywheel.models import Evaluation, Job, Rollout
 from flywheel.pages import datasets as dataset_pages
 from flywheel.pages import jobs as job_pages
@@ -193,6 +193,7 @@ def rollout_page(request: HttpRequest, pk: int) -> HttpResponseBase:
         "lineage": lineage.of_rollout(found),
         "answers_url": lineage.exchanges_of(found.candidate),
         "is_operator_here": is_operator(request.user),
+        "decided_by": _decided_by(found),
     }
     settled = found.job.state not in (Job.State.PENDING, Job.State.RUNNING)
     return live.respond(
@@ -202,6 +203,12 @@ def rollout_page(request: HttpRequest, pk: int) -> HttpResponseBase:
         state=(job_pages.state(found.job), force, context["is_live"], found.reason),
         finished=settled and (old or force.following == force.proxies),
     )
+
+
+def _decided_by(found: Rollout) -> gate.Decision | None:
+    """What the gate had said, rule by rule; None when it was not asked."""
+    compared = evaluation.comparison(found.evaluation) if found.evaluation else None
+    return gate.decide(compared) if compared else None
 
 
 def _new(found: Rollout) -> str:

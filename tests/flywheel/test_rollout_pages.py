@@ -187,6 +187,13 @@ def test_every_page_that_shows_what_is_live_has_back(home: Path, address: str) -
     assert 'action="/routes/icd/back/"' in page
 
 
+def test_a_rollout_says_what_decided_and_how_to_go_back(home: Path) -> None:
+    wheel = wheel_data.turn("rolled_out", home)
+    page = as_(wheel.operator).get(wheel.rollout.get_absolute_url()).content.decode()
+    for words in ("better than what answers now", "Must lie above", "✓ ship", "has smollm2-135m answer again"):
+        assert words in page
+
+
 def test_back_needs_one_press_and_asks_why_afterwards(home: Path) -> None:
     wheel = wheel_data.turn("rolled_out", home)
     client = as_(wheel.operator)
