@@ -27,7 +27,7 @@ class ApiKey(models.Model):
     prefix = models.CharField(max_length=12, editable=False)
     hash = models.CharField(max_length=64, unique=True, editable=False)
     every_route = models.BooleanField(
-        default=False, help_text="May call every route, also those made later. Otherwise only the chosen ones."
+        default=False, help_text="Every route, also those made later. Otherwise only the chosen ones."
     )
     routes: "models.ManyToManyField[Route, models.Model]" = models.ManyToManyField("Route", blank=True)
     may_call_versions = models.BooleanField(

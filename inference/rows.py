@@ -191,14 +191,8 @@ _BETWEEN = (
     "BETWEEN fromUnixTimestamp64Micro({first:Int64}, 'UTC') AND fromUnixTimestamp64Micro({last:Int64}, 'UTC')"
 )
 _IN_TIME = f"started_at {_BETWEEN} AND exchange_id IN {{ids:Array(UUID)}}"
+# In the order of writing: who sees an exchange sees its tokens and span; what is listed can be opened.
 TABLES = (
-    Table(
-        "exchanges",
-        _EXCHANGE_COLUMNS,
-        _exchange,
-        "SELECT toString(exchange_id), attempt FROM exchanges "  # noqa: S608 - a constant
-        f"WHERE conversation IN {{prefix:Array(String)}} AND {_IN_TIME}",
-    ),
     Table(
         "tokens",
         _TOKEN_COLUMNS,
@@ -212,7 +206,13 @@ TABLES = (
         "SELECT TraceId, SpanId FROM spans WHERE TraceId IN {prefix:Array(String)} "  # noqa: S608
         f"AND Timestamp {_BETWEEN}",
     ),
-    # Last: what the pages list is then wholly there.
+    Table(
+        "exchanges",
+        _EXCHANGE_COLUMNS,
+        _exchange,
+        "SELECT toString(exchange_id), attempt FROM exchanges "  # noqa: S608 - a constant
+        f"WHERE conversation IN {{prefix:Array(String)}} AND {_IN_TIME}",
+    ),
     Table(
         "facts",
         _FACT_COLUMNS,

@@ -86,7 +86,7 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(max_length=100, unique=True)),
                 ('prefix', models.CharField(editable=False, max_length=12)),
                 ('hash', models.CharField(editable=False, max_length=64, unique=True)),
-                ('every_route', models.BooleanField(default=False, help_text='May call every route, also those made later. Otherwise only the chosen ones.')),
+                ('every_route', models.BooleanField(default=False, help_text='Every route, also those made later. Otherwise only the chosen ones.')),
                 ('may_call_versions', models.BooleanField(default=False, help_text='May ask for model=version:NAME, past the routes. For evaluations.')),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 ('expires_at', models.DateTimeField(blank=True, null=True)),
