@@ -167,7 +167,8 @@ def _ask_all(evaluation: Evaluation, exam: list[datasets.Example], lease: jobs.L
     total = 2 * len(exam)
     max_tokens = _room(exam)
     waiting: dict[Future[Said], tuple[EvaluationCase, Arm]] = {}
-    with _pool() as pool, _client() as client:
+    # The client closes last: calls in flight end before their connections do.
+    with _client() as client, _pool() as pool:
         for case in evaluation.cases.filter(_open()).select_related("row"):
             messages = by_hash[case.row.hash].messages
             for arm in ARMS:

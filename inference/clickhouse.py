@@ -39,7 +39,7 @@ DEFAULT_URL = "http://127.0.0.1:8123/flywheel"
 logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
 SQL = Path(__file__).parent / "sql"
 _MIGRATION = re.compile(r"(\d{4}_\w+)\.sql\Z")
-# Codes of a server that is starting, overloaded, cut off, or has no tables yet.
+# Codes of a server that is starting, overloaded, cut off, does not let us in, or has no tables yet.
 _NOT_NOW = {
     60,
     81,
@@ -61,6 +61,8 @@ _NOT_NOW = {
     394,
     425,
     439,
+    497,
+    516,
     999,
 }
 # Codes that say a row does not fit: it can't be parsed, is out of range, or is too large.

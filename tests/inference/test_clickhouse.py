@@ -153,6 +153,18 @@ def test_a_store_that_is_away_or_empty_is_unavailable_a_mistake_is_not(
         clickhouse.connect("http://127.0.0.1:9/a;b")
 
 
+def test_a_store_that_does_not_let_us_in_is_unavailable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLICKHOUSE_PASSWORD", "s3cret")
+    engine = ClickHouseProcess(tmp_path / "locked")
+    try:
+        with pytest.raises(Unavailable, match="Authentication failed"):
+            clickhouse.connect(f"{engine.address.replace('//', '//default:wrong@')}/default")
+    finally:
+        engine.stop()
+
+
 def test_a_proxy_in_the_environment_is_not_asked(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
