@@ -136,6 +136,8 @@ def shared(now: list[Target], candidate: ModelVersion, share: int) -> list[Targe
 
 def plan(route: Route, candidate: ModelVersion, share: int) -> Plan:
     """What giving the candidate ``share`` percent would change. Asks the engines, changes nothing."""
+    # Read anew, and before the targets: what the caller has in hand may have been changed since.
+    route = Route.objects.get(pk=route.pk)
     now = targets(route)
     evaluation = newest_evaluation(route, candidate, now)
     compared = evaluations.comparison(evaluation) if evaluation else None
