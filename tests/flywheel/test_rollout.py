@@ -193,18 +193,6 @@ def test_what_the_page_did_not_show_is_not_done(
 
 
 @pytest.mark.parametrize("evaluated", [False, True])
-def test_a_plan_is_of_the_route_as_it_is_not_as_it_was_read(
-    desk: Desk, adapter: ModelVersion, engine: TinyEngine
-) -> None:
-    read_long_ago = Route.objects.get(pk=desk.route.pk)
-    release(desk, adapter)
-    rollout.back(desk.route, "k", desk.engineer)
-    planned = rollout.plan(read_long_ago, adapter, 100)
-    made = rollout.start(planned, key="again", user=None, revision=planned.revision, reason="To see.")
-    work(made.job)
-    assert shares(desk.route) == {adapter.name: 100}
-
-
 def test_against_the_gate_only_with_a_reason(
     desk: Desk, adapter: ModelVersion, engine: TinyEngine, evaluated: bool
 ) -> None:
@@ -217,6 +205,18 @@ def test_against_the_gate_only_with_a_reason(
     made = release(desk, adapter, reason="The base is being switched off.")
     assert made.decision == ("block" if evaluated else "")
     assert made.reason == "The base is being switched off."
+
+
+def test_a_plan_is_of_the_route_as_it_is_not_as_it_was_read(
+    desk: Desk, adapter: ModelVersion, engine: TinyEngine
+) -> None:
+    read_long_ago = Route.objects.get(pk=desk.route.pk)
+    release(desk, adapter)
+    rollout.back(desk.route, "k", desk.engineer)
+    planned = rollout.plan(read_long_ago, adapter, 100)
+    made = rollout.start(planned, key="again", user=None, revision=planned.revision, reason="To see.")
+    work(made.job)
+    assert shares(desk.route) == {adapter.name: 100}
 
 
 def test_only_an_evaluation_against_what_answers_now_counts(
