@@ -79,7 +79,7 @@ def services(home: Home, inherited: Mapping[str, str]) -> list[Process]:
         Process("web", web, ROOT, env, partial(_answers, f"{home.web_url}/healthz"), tier=_WRITERS),
         Process(
             "proxy",
-            [python, "-m", "inference.proxy", "--port", str(home.ports["proxy"])],
+            [python, "-m", "inference.proxy", "--name", "proxy-1", "--port", str(home.ports["proxy"])],
             ROOT,
             env,
             partial(_answers, f"{home.proxy_url}/ready"),
