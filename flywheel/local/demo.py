@@ -149,8 +149,9 @@ def _interrupt(number: int, frame: types.FrameType | None) -> None:
 
 def main(arguments: list[str]) -> int:
     """Command line. Exit 0 after Ctrl-C or a finished step, 1 with one line (and a log's end) otherwise."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    # SIGINT too: a shell that starts this in the background has it ignored, and Python then leaves it so.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     what, rest = arguments[0], arguments[1:]
     try:
         if what == "start":

@@ -36,9 +36,10 @@ class Demo:
     def _listen(self) -> None:
         assert self.process is not None
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            print(line, end="", flush=True)
-            self.said.append(line)
+        with self.process.stdout as lines:
+            for line in lines:
+                print(line, end="", flush=True)
+                self.said.append(line)
 
     def turn(self, *arguments: str) -> list[str]:
         command = [sys.executable, "-m", "flywheel.local.demo", "turn", *arguments]
