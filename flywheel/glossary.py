@@ -29,6 +29,12 @@ WORDS = [
         "your answer",
         "What one person said about one exchange. Never edited, only followed by a newer one.",
     ),
+    Word(
+        "reference reviewer",
+        "reference list",
+        "Not a person: a published list of right answers that judges in a demonstration. "
+        "What it said is marked.",
+    ),
     Word("verdict", "settled", "What the judgements of an exchange add up to, and the rule that decided."),
     Word("adjudication", "second opinion", "A lead decides where judgements differ."),
     Word("gold item", "check question", "One whose answer is known, to see how we are doing."),

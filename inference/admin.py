@@ -5,6 +5,7 @@ A key's secret is shown in the answer to the form that made it, and nowhere else
 
 from typing import Any, ClassVar
 
+from django import forms
 from django.contrib import admin
 from django.db.models import F, QuerySet, URLField
 from django.http import HttpRequest, HttpResponse
@@ -15,9 +16,21 @@ from unfold.admin import ModelAdmin, TabularInline
 from inference.models import ApiKey, ModelVersion, Proxy, Route, RouteTarget, Upstream
 
 
+class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A key that could call nothing is a mistake; say so before it is made."""
+
+    def clean(self) -> dict[str, Any]:
+        found = super().clean() or {}
+        if not (found.get("every_route") or found.get("routes") or found.get("may_call_versions")):
+            self.add_error("routes", "Choose routes, or tick every route: this key could call nothing.")
+        return found
+
+
 @admin.register(ApiKey)
 class ApiKeyAdmin(ModelAdmin):
     """Keys are made and revoked, never shown again."""
+
+    form = ApiKeyForm
 
     list_display = ("name", "prefix", "state", "created_by", "created_at", "expires_at")
     search_fields = ("name", "prefix")

@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET
 
 from inference import account, exchange_page, explorer, queries, reading
@@ -24,11 +24,21 @@ def exchanges(request: HttpRequest) -> HttpResponse:
     """
     if "newest" in request.GET:
         return _newer(request)
+    if pasted := _pasted(request.GET.get("q", "")):
+        return redirect("exchange", exchange_id=pasted)
     try:
         found = explorer.context(request.GET)
     except Unavailable:
         found = {"down": True, "line": request.GET.get("q", "")}
     return render(request, "inference/exchanges.html", found)
+
+
+def _pasted(line: str) -> UUID | None:
+    """An exchange's whole id, where a filter is expected."""
+    try:
+        return UUID(line.strip()) if len(line.strip()) == 36 else None
+    except ValueError:
+        return None
 
 
 def _newer(request: HttpRequest) -> HttpResponse:

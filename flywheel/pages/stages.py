@@ -84,6 +84,8 @@ class Turn:
     difference: str
     minutes: float
     sources: dict[str, int]
+    live: bool
+    """Whether its version still answers the route."""
 
 
 def gather(under_way: list[dict[str, Any]]) -> Now:
@@ -342,4 +344,6 @@ def last_turn() -> Turn | None:
     version = found.evaluation.dataset_version
     judged = Annotation.objects.filter(item__dataset_rows__version=version, source=Annotation.Source.PERSON)
     seconds = judged.aggregate(total=Sum("seconds"))["total"] or 0.0
-    return Turn(found, compared, interval(compared.over_baseline), seconds / 60, judged_by(version.sources))
+    live = found.route.targets.filter(model_version=found.candidate, weight__gt=0).exists()
+    difference = interval(compared.over_baseline)
+    return Turn(found, compared, difference, seconds / 60, judged_by(version.sources), live)

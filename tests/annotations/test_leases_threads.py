@@ -57,12 +57,14 @@ def run_crowd(url: str, per_item: int) -> str:
     return done.stdout.strip().splitlines()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_item", [1, 2])
 def test_nobody_shares_a_place_on_sqlite(tmp_path: Path, per_item: int) -> None:
     told = run_crowd(f"sqlite:///{tmp_path / 'crowd.sqlite3'}", per_item)
     assert told == f"{24 * per_item} judgements, 24 items decided"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_item", [1, 2])
 def test_nobody_shares_a_place_on_postgresql(postgresql: str, per_item: int) -> None:
     told = run_crowd(postgresql, per_item)

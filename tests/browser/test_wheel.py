@@ -79,6 +79,28 @@ def test_changing_a_field_draws_the_plan_anew_and_keeps_the_focus(visit: Visit, 
     expect(page.get_by_label("Rows for the exam")).to_have_value("30")
 
 
+def test_what_was_typed_is_shown_before_it_can_be_built(visit: Visit, home: Path) -> None:
+    wheel = wheel_data.turn("judged", home)
+    page = visit("/datasets/new/", wheel.engineer)
+    build = page.get_by_role("button", name="Build version 1")
+    expect(build).to_be_enabled()
+    # The field says one thing and the plan another only while the button can't be pressed.
+    page.evaluate(
+        """() => {
+          const field = document.querySelector(".plan-form [name=exam_rows]");
+          field.value = "7";
+          field.dispatchEvent(new InputEvent("input", {bubbles: true}));
+          document.body.dataset.pressable = !document.querySelector("#plan form button").disabled;
+        }"""
+    )
+    assert page.get_attribute("body", "data-pressable") == "false"
+    expect(page.locator("#plan input[name=exam_rows]")).to_have_value("7")
+    expect(build).to_be_enabled()
+    build.click()
+    page.wait_for_url("**/1/")
+    assert DatasetVersion.objects.get().recipe["exam_rows"] == 7
+
+
 def test_train_by_keyboard_and_follow_it(visit: Visit, home: Path) -> None:
     wheel = wheel_data.turn("dataset", home)
     wheel_data.keep_base(wheel)

@@ -37,7 +37,7 @@ def test_every_list_and_form_opens(model: str) -> None:
 
 def test_a_keys_secret_is_shown_once_and_kept_nowhere() -> None:
     client = operator()
-    answer = client.post(reverse("admin:inference_apikey_add"), {"name": "coding desk"})
+    answer = client.post(reverse("admin:inference_apikey_add"), {"name": "coding desk", "every_route": "on"})
     secrets = re.findall(r"fw-[\w-]{43}", answer.text)
     assert len(secrets) == 1
     key = ApiKey.objects.get()
@@ -50,17 +50,25 @@ def test_a_keys_secret_is_shown_once_and_kept_nowhere() -> None:
 
 def test_changing_a_key_leaves_its_secret_working() -> None:
     client = operator()
-    key = ApiKey(name="desk")
+    key = ApiKey(name="desk", every_route=True)
     key.issue()
     key.save()
-    client.post(reverse("admin:inference_apikey_change", args=[key.pk]), {"name": "front desk"})
+    client.post(
+        reverse("admin:inference_apikey_change", args=[key.pk]), {"name": "front desk", "every_route": "on"}
+    )
     changed = ApiKey.objects.get()
     assert (changed.name, changed.hash) == ("front desk", key.hash)
 
 
+def test_a_key_that_could_call_nothing_is_not_made() -> None:
+    answer = operator().post(reverse("admin:inference_apikey_add"), {"name": "desk"})
+    assert "this key could call nothing" in answer.text
+    assert not ApiKey.objects.exists()
+
+
 def test_keys_are_revoked_not_deleted() -> None:
     client = operator()
-    key = ApiKey(name="desk")
+    key = ApiKey(name="desk", every_route=True)
     key.issue()
     key.save()
     listed = reverse("admin:inference_apikey_changelist")

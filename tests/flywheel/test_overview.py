@@ -10,6 +10,7 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from annotations.models import Annotation, Item, Queue
+from flywheel import rollout
 from flywheel.models import Job
 from inference import clickhouse as trace_store
 from tests import people
@@ -97,6 +98,14 @@ def test_with_the_trace_store_down_the_rest_stands(home: Path) -> None:
     assert "Can&#x27;t be read now; nothing is lost." in page
     assert "icd-chapters-3f2a91c0" in page
     assert "↩ Back" in page
+
+
+def test_a_turn_that_was_taken_back_says_so(home: Path) -> None:
+    wheel = wheel_data.turn("rolled_out", home)
+    client = as_(wheel.operator)
+    assert "not live any more" not in client.get("/").text
+    rollout.back(wheel.rollout.route, "back", wheel.operator)
+    assert "not live any more" in client.get("/").text
 
 
 def test_stored_exchanges_are_counted(clickhouse: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,6 +101,7 @@ def test_everything_spooled_is_stored_once(store: Store, tmp_path: Path) -> None
     assert set(counts(store).values()) == {(30, 30)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "death",
     [
@@ -124,6 +125,7 @@ def test_killed_between_steps_nothing_is_lost_or_doubled(
     assert set(counts(store).values()) == {(20, 20)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inserts", [1, 2, 3, 4])
 def test_who_sees_an_exchange_sees_its_tokens_and_span(store: Store, tmp_path: Path, inserts: int) -> None:
     spooled.spool(tmp_path, spooled.raws(range(5)))
@@ -156,6 +158,7 @@ def start(spool: Path, *options: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
 
+@pytest.mark.slow
 def test_the_process_drains_and_ends_cleanly_on_sigterm(store: Store, tmp_path: Path) -> None:
     spooled.spool(tmp_path, spooled.raws(range(5)))
     process = start(tmp_path, "--interval", "0.05")
@@ -171,6 +174,7 @@ def test_the_process_drains_and_ends_cleanly_on_sigterm(store: Store, tmp_path: 
     assert len(list(tmp_path.glob("*.segment"))) == 1
 
 
+@pytest.mark.slow
 def test_without_the_store_it_waits_and_then_catches_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

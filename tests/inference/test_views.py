@@ -122,6 +122,12 @@ def test_what_is_not_understood_is_named_and_stays(emil: Client) -> None:
     assert 'aria-invalid="true"' in text
 
 
+def test_an_id_pasted_into_the_filter_opens_the_exchange(emil: Client) -> None:
+    pasted = "01a20a04-9cd6-702b-b604-b7998dfff6d1"
+    answer = emil.get(reverse("exchanges"), {"q": f" {pasted} "})
+    assert answer.headers["Location"] == reverse("exchange", args=[pasted])
+
+
 def test_older_and_newer_lead_back(emil: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inference.explorer.LIMIT", 4)
     first = emil.get(reverse("exchanges")).text

@@ -28,6 +28,7 @@ function heatOf(piece, metric, limits) {
 function standing(piece) {
   if (piece.ids?.length > 1 || (piece.rank === null && !piece.rest && piece.top.length > 1)) return `${piece.top.length} tokens`;
   if (piece.rank === 1) return "1st choice";
+  if (piece.top.length < 2) return "no alternatives were kept";
   if (piece.rank === null) return `not among the ${Math.max(piece.top.length - 1, 1)} likeliest`;
   return `${ORDINALS[piece.rank] ?? `${piece.rank}th`} choice`;
 }
