@@ -2,6 +2,12 @@
 
 import os
 
+from hypothesis import settings
+
+# How long an example takes says something of the machine, not of the code.
+settings.register_profile("untimed", settings(), deadline=None)
+settings.load_profile("untimed")
+
 # Nothing listens there: a test that wants a trace store asks for one, and none meets a running Flywheel's.
 os.environ["FLYWHEEL_CLICKHOUSE_URL"] = "http://127.0.0.1:9/flywheel"
 
