@@ -115,6 +115,7 @@ def test_the_admin_works_under_its_own_policy(visit: Visit) -> None:
     olga = people.operator()
     page = visit("/admin/inference/apikey/add/", olga)
     page.locator("[name=name]").fill("coding desk")
+    page.locator("[name=every_route]").check()
     page.locator("[name=_save]").click()
     expect(page.locator("#secret")).to_contain_text("fw-")
     visit("/admin/", olga, color_scheme="dark").wait_for_load_state("networkidle")
