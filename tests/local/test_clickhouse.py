@@ -217,6 +217,7 @@ def test_the_summary_says_what_the_engine_read(client: Client) -> None:
     assert int(summary["elapsed_ns"]) > 0
 
 
+@pytest.mark.slow
 def test_a_slow_query_does_not_hold_up_others(client: Client, clickhouse_process: ClickHouseProcess) -> None:
     ended = threading.Event()
 
@@ -279,6 +280,7 @@ def test_ping_and_unknown_addresses(clickhouse_process: ClickHouseProcess, clien
     connection.close()
 
 
+@pytest.mark.slow
 def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
     engine = ClickHouseProcess(tmp_path / "engine")
     try:
@@ -327,6 +329,7 @@ def test_a_password_is_asked_for_when_there_is_one(tmp_path: Path, monkeypatch: 
         engine.stop()
 
 
+@pytest.mark.slow
 def test_a_large_body_is_refused_before_it_is_run(tmp_path: Path) -> None:
     engine = ClickHouseProcess(tmp_path / "engine", "--max-body", "100000")
     try:

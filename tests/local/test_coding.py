@@ -6,6 +6,9 @@ import pytest
 
 from flywheel.local import coding
 
+# Reading the whole tabular list takes seconds.
+pytestmark = pytest.mark.slow
+
 
 def test_21_labels_each_with_phrases_enough_for_an_exam() -> None:
     counts = Counter(phrase.label for phrase in coding.phrases())
