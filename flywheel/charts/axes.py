@@ -33,8 +33,14 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     rough = (high - low) / max(about, 1)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * times for times in (1, 2, 5, 10) if power * times >= rough * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    first, last = _whole(low / step, math.floor), _whole(high / step, math.ceil)
     return [round(index * step, 12) for index in range(first, last + 1)]
+
+
+def _whole(steps: float, outwards: Callable[[float], int]) -> int:
+    """The whole number of steps that reaches the value; 3.0000000000000004 is 3, and 1e-12 is not 0."""
+    near = round(steps)
+    return near if math.isclose(steps, near, rel_tol=1e-9) else outwards(steps)
 
 
 @dataclass(frozen=True)
