@@ -25,6 +25,12 @@ WORDS = [
     ),
     Word("span", "", "One step of a trace: when it began, how long it took, and what came of it."),
     Word(
+        "feedback",
+        "",
+        "What an end user said about an answer: thumbs, a score from 0 to 1, a comment, or a correction. "
+        "It comes from the app, and it is not a judgement.",
+    ),
+    Word(
         "judgement",
         "your answer",
         "What one person said about one exchange. Never edited, only followed by a newer one.",

@@ -26,6 +26,12 @@ COLUMNS = {
     "tokens": "completion_tokens",
 }
 _BEGINNINGS = ("weights", "id")
+# Of what one user said on one exchange through one key, the newest counts.
+_FEEDBACK = {
+    **{one: f"argMaxIf(thumbs, at, thumbs != '') = '{one}'" for one in ("up", "down")},
+    **{one: f"countIf(JSONHas(data, '{one}')) > 0" for one in ("comment", "correction", "score")},
+    "any": "1",
+}
 AT = "fromUnixTimestamp64Micro({{{}:Int64}}, 'UTC')"
 
 
@@ -43,6 +49,12 @@ def where(filter: Filter) -> tuple[str, dict[str, Any]]:  # noqa: A002
 
 
 def _condition(term: Term, name: str, now: datetime) -> tuple[str, Any]:
+    if isinstance(term, Equals) and term.name == "feedback":
+        return _said(" OR ".join(_FEEDBACK[value] for value in term.values)), list(term.values)
+    if isinstance(term, Compare) and term.name == "score":
+        # Without a score the comparison is NULL, which matches nothing.
+        newest = "argMaxIf(score, at, score IS NOT NULL)"
+        return _said(f"{newest} {term.operator} {{{name}:Float64}}"), term.value
     if isinstance(term, Equals):
         column = COLUMNS[term.name]
         if term.name in _BEGINNINGS:
@@ -59,6 +71,15 @@ def _condition(term: Term, name: str, now: datetime) -> tuple[str, Any]:
         return f"started_at {sign} {AT.format(name)}", clamp(microseconds(term.at(now)))
     found = f"positionCaseInsensitiveUTF8({{}}, {{{name}:String}}) > 0"
     return f"{found.replace('{}', 'question')} OR {found.replace('{}', 'answer')}", term.text
+
+
+def _said(having: str) -> str:
+    """What users said about the exchange, or about its trace."""
+    said = f"FROM events WHERE kind = 'feedback' GROUP BY exchange_id, trace_id, source, user HAVING {having}"
+    return (
+        f"exchange_id IN (SELECT exchange_id {said}) "
+        f"OR (trace_id != '' AND trace_id IN (SELECT trace_id {said}))"
+    )
 
 
 def clamp(at_microseconds: int) -> int:

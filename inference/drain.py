@@ -27,10 +27,10 @@ from pathlib import Path
 import orjson
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from inference import clickhouse, storing
+from inference import clickhouse, records, storing
 from inference.clickhouse import RejectedError, Store, Unavailable
-from inference.exchange import Exchange, RawExchange, parse
-from inference.rows import span_of
+from inference.exchange import Exchange, RawExchange
+from inference.rows import Record, span_of
 from inference.spans import Export
 from inference.spool import Damage, Position, SpoolBusyError, SpoolReader
 from inference.spool.files import replace as replace_file
@@ -192,29 +192,31 @@ class Drain:
         return name, until
 
     def _store(self, raws: list[RawExchange], name: str, *, again: bool) -> None:
-        parsed: list[tuple[RawExchange, Exchange]] = []
+        parsed: list[tuple[RawExchange, Record]] = []
         for raw in raws:
             try:
-                parsed.append((raw, parse(raw)))
+                if (record := records.parse(raw)) is not None:
+                    parsed.append((raw, record))
             except ValueError as error:
                 self._quarantine.keep(raw, str(error))
         if not parsed:
             return
-        exchanges = [exchange for _, exchange in parsed]
+        found = [record for _, record in parsed]
         try:
-            storing.store(self._connect(), exchanges, name, again=again)
+            storing.store(self._connect(), found, name, again=again)
         except RejectedError as error:
-            log.warning("the trace store refuses a batch, storing its exchanges one by one: %s", error)
+            log.warning("the trace store refuses a batch, storing its records one by one: %s", error)
             self._store_singly(parsed, name)
         if self._export is not None:
-            self._export.offer([span for span in map(span_of, exchanges) if span is not None])
+            spans = (span_of(record) for record in found if isinstance(record, Exchange))
+            self._export.offer([span for span in spans if span is not None])
 
-    def _store_singly(self, parsed: list[tuple[RawExchange, Exchange]], name: str) -> None:
+    def _store_singly(self, parsed: list[tuple[RawExchange, Record]], name: str) -> None:
         """Find what the store refuses: everything else is stored, that goes to quarantine."""
-        for raw, exchange in parsed:
+        for raw, record in parsed:
             try:
-                single = f"{name}:{exchange.exchange_id}:{exchange.attempt}"
-                storing.store(self._connect(), [exchange], single, again=True)
+                single = f"{name}:{raw.exchange_id}:{raw.attempt}"
+                storing.store(self._connect(), [record], single, again=True)
             except RejectedError as error:
                 self._quarantine.keep(raw, str(error))
 

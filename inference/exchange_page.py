@@ -94,6 +94,16 @@ def context(x: StoredExchange, view: str, start: int) -> dict[str, Any]:
         "tags": sorted(x.tags.items()),
         "curl": curl(x),
         "spans": steps(x),
+        **after(x),
+    }
+
+
+def after(x: StoredExchange) -> dict[str, Any]:
+    """What came to be known of it later: feedback, the newest first, and whether the client had left."""
+    found = queries.events(x.exchange_id, x.trace_id)
+    return {
+        "feedback": [event for event in reversed(found) if event.kind == "feedback"],
+        "left_late": any(event.kind == "client_left" for event in found),
     }
 
 

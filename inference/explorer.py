@@ -27,6 +27,7 @@ QUICK = (
     ("in the last hour", "since:1h"),
     ("unsure somewhere", "least_p:<0.5"),
     ("cut off", "end:length"),
+    ("thumbs down", "feedback:down"),
     ("failed", "end:engine_died,engine_error,engine_timeout,proxy_died,refused,bad_request"),
 )
 COLUMN, HEIGHT = 8, 64

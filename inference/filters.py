@@ -17,8 +17,14 @@ NAMES = (
     *("session", "conversation", "surface", "group", "id", "capture"),
 )
 """What an exchange is compared with by equality. ``weights`` and ``id`` may be a beginning of the value."""
-NUMBERS = ("least_p", "mean_p", "seconds", "first_token", "prompt_tokens", "tokens", "status", "attempt")
-"""What is compared as a number; least_p and mean_p are probabilities, seconds and first_token are seconds."""
+NUMBERS = (
+    *("least_p", "mean_p", "seconds", "first_token", "prompt_tokens", "tokens", "status", "attempt"),
+    "score",
+)
+"""What is compared as a number; least_p and mean_p are probabilities, seconds and first_token are seconds,
+score is what a user gave, from 0 to 1."""
+FEEDBACK = ("up", "down", "comment", "correction", "score", "any")
+"""What ``feedback:`` may ask for: the last thumbs of a user, or that something of the kind was said."""
 TIMES = ("since", "until")
 ALIASES = {"version": "model", "finish": "end"}
 OPERATORS = ("<=", ">=", "<", ">", "=")
@@ -226,8 +232,10 @@ def _term(reader: _Reader) -> Term:
         return Time(name, _time(name, reader.value()))
     if name in NAMES:
         return Equals(name, _values(reader))
+    if name == "feedback":
+        return _feedback(reader)
     reader.at = begin
-    known = ", ".join((*NAMES, *NUMBERS, *TIMES, "tag"))
+    known = ", ".join((*NAMES, "feedback", *NUMBERS, *TIMES, "tag"))
     raise FilterError(reader.part, f"there is no {name}: to filter by. There are: {known}")
 
 
@@ -242,6 +250,13 @@ def _values(reader: _Reader) -> tuple[str, ...]:
     while reader.skip(","):
         values.append(reader.value())
     return tuple(values)
+
+
+def _feedback(reader: _Reader) -> Equals:
+    values = _values(reader)
+    if not set(values) <= {*FEEDBACK}:
+        raise FilterError(reader.part, f"feedback is one of {', '.join(FEEDBACK)}")
+    return Equals("feedback", values)
 
 
 def _tag(reader: _Reader) -> Tag:

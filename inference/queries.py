@@ -19,7 +19,8 @@ import orjson
 from inference.answer import Choice, Tokens
 from inference.clickhouse import connect
 from inference.conditions import AT, COLUMNS, clamp, where
-from inference.filters import Filter
+from inference.events import began_us
+from inference.filters import FEEDBACK, Filter
 from inference.rows import moment
 from inference.stored import (
     ENDED_WELL,
@@ -32,6 +33,7 @@ from inference.stored import (
     Page,
     Served,
     Span,
+    StoredEvent,
     StoredExchange,
     microseconds,
 )
@@ -48,10 +50,12 @@ __all__ = [
     "Page",
     "Served",
     "Span",
+    "StoredEvent",
     "StoredExchange",
     "by_weights",
     "count",
     "daily",
+    "events",
     "exchange",
     "explore",
     "find",
@@ -192,6 +196,23 @@ def session(name: str) -> list[StoredExchange]:
     return [_stored(row, []) for row in rows]
 
 
+def events(exchange_id: str | UUID, trace_id: str = "") -> list[StoredEvent]:
+    """What was said of an exchange, or of its trace, in order; at most 500."""
+    rows = _rows(
+        "SELECT toString(event_id) AS event_id, kind, at, source, data, "  # noqa: S608
+        "if(exchange_id = {nobody:UUID}, '', toString(exchange_id)) AS exchange_id FROM events "
+        f"WHERE (started_at = {AT.format('began')} AND events.exchange_id = {{id:UUID}}) "
+        "OR (events.trace_id = {trace:String} AND {trace:String} != '') ORDER BY at, event_id LIMIT 500",
+        {
+            "began": began_us(str(exchange_id)),
+            "id": str(exchange_id),
+            "trace": trace_id,
+            "nobody": str(UUID(int=0)),
+        },
+    )
+    return [StoredEvent(**{**row, "data": orjson.loads(row["data"])}) for row in rows]
+
+
 def spans(trace_id: str) -> list[Span]:
     """The steps of a trace in order of their beginning: the exchange's own and what applications sent."""
     rows = _rows(
@@ -299,6 +320,8 @@ def by_weights(since: datetime) -> list[Served]:
 
 def suggest(name: str, beginning: str = "", limit: int = 20) -> list[str]:
     """Values of a name that filters know (route, model, key …), the most frequent of 30 days first."""
+    if name == "feedback":
+        return [one for one in FEEDBACK if one.startswith(beginning)][:limit]
     if name not in COLUMNS or name == "id":
         return []
     rows = _rows(

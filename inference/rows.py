@@ -1,12 +1,12 @@
-"""An exchange as rows of the trace store's tables, and how to recognise each row again.
+"""What came out of a spool as rows of the trace store's tables, and how to recognise each row again.
 
-Pure. The columns are those of inference/sql/; writing them safely is in inference.drain.
+Pure. The columns are those of inference/sql/; writing them safely is in inference.storing.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,27 +17,46 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from inference import spans
 from inference.answer import Tokens
+from inference.events import Event
 from inference.exchange import Exchange
 
 CUT = 2000
 """Characters of a question and an answer that the explorer's list and search have."""
+_NOBODY = str(UUID(int=0))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-Row = tuple[Any, ...]
+Values = tuple[Any, ...]
+Record = Exchange | Event
+"""What a record of the spool came to (inference.records)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table that exchanges are written to. ``rows`` gives each row with its key.
+    """A table that is written to.
 
-    ``present`` asks which of the given exchanges' keys are stored. Its parameters: ``first`` and ``last``
-    (bounds of the time, in microseconds since 1970), ``ids``, and ``prefix`` where the sorting key begins
-    with something else than the time.
+    ``present`` asks which keys of the given rows are stored. Its parameters: ``first`` and ``last`` (bounds
+    of the time, in microseconds since 1970), ``ids``, and ``prefix`` where the sorting key begins with
+    something else than the time.
     """
 
     name: str
     columns: tuple[str, ...]
-    rows: Callable[[Exchange], list[tuple[Row, Row]]]
     present: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row on its way to a table, and what finds it there again."""
+
+    table: str
+    key: Values
+    """As the table's ``present`` gives it back."""
+    values: Values
+    at_us: int
+    """The time it is sorted and cut into months by."""
+    id: str
+    """What ``present`` asks for in ``ids``: the exchange's id."""
+    prefix: str = ""
+    """What the sorting key begins with where that is not the time."""
 
 
 def moment(microseconds: int) -> datetime:
@@ -70,7 +89,14 @@ def certainty(tokens: Tokens | None) -> tuple[float | None, float | None]:
     return math.exp(sum(tokens.logprobs) / len(tokens.logprobs)), math.exp(min(tokens.logprobs))
 
 
-def _key(exchange: Exchange) -> Row:
+def rows(record: Record) -> list[Row]:
+    """A record's rows in all tables."""
+    if isinstance(record, Event):
+        return [_event(record)]
+    return [*_tokens(record), *_span(record), _exchange(record), _fact(record)]
+
+
+def _key(exchange: Exchange) -> Values:
     return (str(exchange.exchange_id), exchange.attempt)
 
 
@@ -93,7 +119,7 @@ _EXCHANGE_COLUMNS = (
 )
 
 
-def _exchange(one: Exchange) -> list[tuple[Row, Row]]:
+def _exchange(one: Exchange) -> Row:
     made = {
         "exchange_id": UUID(one.exchange_id),
         "started_at": moment(one.started_us),
@@ -105,8 +131,8 @@ def _exchange(one: Exchange) -> list[tuple[Row, Row]]:
         # A call that was refused or failed before its first token has none to wait for.
         "tokens_expected": one.capture in ("wire", "engine") and one.completion_tokens > 0,
     }
-    row = tuple(made[name] if name in made else getattr(one, name) for name in _EXCHANGE_COLUMNS)
-    return [(_key(one), row)]
+    values = tuple(made[name] if name in made else getattr(one, name) for name in _EXCHANGE_COLUMNS)
+    return Row("exchanges", _key(one), values, one.started_us, one.exchange_id, one.conversation)
 
 
 _TOKEN_COLUMNS = (
@@ -115,15 +141,18 @@ _TOKEN_COLUMNS = (
 )
 
 
-def _tokens(one: Exchange) -> list[tuple[Row, Row]]:
+def _tokens(one: Exchange) -> list[Row]:
     return [
-        (
+        Row(
+            "tokens",
             (*_key(one), tokens.choice, tokens.source),
             (
                 *(UUID(one.exchange_id), one.attempt, tokens.choice, tokens.source, moment(one.started_us)),
                 *(one.weights, one.tokenizer, one.logprobs_mode, tokens.ids, tokens.logprobs),
                 *(tokens.top_ids, tokens.top_logprobs, tokens.top_offsets),
             ),
+            one.started_us,
+            one.exchange_id,
         )
         for tokens in one.tokens
     ]
@@ -156,7 +185,7 @@ _FACT_COLUMNS = (
 )
 
 
-def _fact(one: Exchange) -> list[tuple[Row, Row]]:
+def _fact(one: Exchange) -> Row:
     mean_p, least_p = certainty(next((t for t in one.tokens if t.choice == 0), None))
     made = {
         "exchange_id": UUID(one.exchange_id),
@@ -169,8 +198,8 @@ def _fact(one: Exchange) -> list[tuple[Row, Row]]:
         "question": question(one.messages)[:CUT],
         "answer": one.choices[0].text[:CUT] if one.choices else "",
     }
-    row = tuple(made[name] if name in made else getattr(one, name) for name in _FACT_COLUMNS)
-    return [(_key(one), row)]
+    values = tuple(made[name] if name in made else getattr(one, name) for name in _FACT_COLUMNS)
+    return Row("facts", _key(one), values, one.started_us, one.exchange_id)
 
 
 def span_of(one: Exchange) -> ReadableSpan | None:
@@ -178,12 +207,25 @@ def span_of(one: Exchange) -> ReadableSpan | None:
     return spans.span(one)
 
 
-def _span(one: Exchange) -> list[tuple[Row, Row]]:
+def _span(one: Exchange) -> list[Row]:
     made = span_of(one)
     if made is None:
         return []
-    row = spans.row(made)
-    return [((row[1], row[2]), row)]
+    values = spans.row(made)
+    return [Row("spans", (values[1], values[2]), values, one.started_us, one.exchange_id, values[1])]
+
+
+_EVENT_COLUMNS = (
+    *("exchange_id", "attempt", "started_at", "at", "event_id", "kind", "source", "data", "trace_id"),
+)
+
+
+def _event(one: Event) -> Row:
+    values = (
+        *(UUID(one.exchange_id or _NOBODY), 0, moment(one.started_us), moment(one.at_us)),
+        *(UUID(one.event_id), one.kind, one.source, orjson.dumps(one.data).decode(), one.trace_id),
+    )
+    return Row("events", (one.event_id,), values, one.started_us, one.exchange_id or _NOBODY)
 
 
 # Microseconds as numbers: a time written as text would be read in the server's own zone.
@@ -196,27 +238,28 @@ TABLES = (
     Table(
         "tokens",
         _TOKEN_COLUMNS,
-        _tokens,
         f"SELECT toString(exchange_id), attempt, choice, source FROM tokens WHERE {_IN_TIME}",  # noqa: S608
     ),
     Table(
         "spans",
         spans.SPAN_COLUMNS,
-        _span,
         "SELECT TraceId, SpanId FROM spans WHERE TraceId IN {prefix:Array(String)} "  # noqa: S608
         f"AND Timestamp {_BETWEEN}",
     ),
     Table(
         "exchanges",
         _EXCHANGE_COLUMNS,
-        _exchange,
         "SELECT toString(exchange_id), attempt FROM exchanges "  # noqa: S608 - a constant
         f"WHERE conversation IN {{prefix:Array(String)}} AND {_IN_TIME}",
     ),
     Table(
         "facts",
         _FACT_COLUMNS,
-        _fact,
         f"SELECT toString(exchange_id), attempt FROM facts WHERE {_IN_TIME}",  # noqa: S608
+    ),
+    Table(
+        "events",
+        _EVENT_COLUMNS,
+        f"SELECT toString(event_id) FROM events WHERE {_IN_TIME}",  # noqa: S608
     ),
 )

@@ -168,6 +168,19 @@ class StoredExchange:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """What came to be known of an exchange after it ended, as it was said; ``data`` as in its module."""
+
+    event_id: str
+    kind: str
+    at: datetime
+    source: str
+    exchange_id: str
+    """Empty when only the trace was named."""
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Span:
     """A step of a trace. ``seconds`` long; attributes are text."""
 

@@ -1,4 +1,4 @@
-"""A batch of exchanges into the trace store, each row once, whatever was interrupted before.
+"""A batch of records into the trace store, each row once, whatever was interrupted before.
 
 A batch's rows are cut by table and month. Each cut is sent as one block under a token that follows from the
 batch, and then read back; what is missing is sent under a new token. (A token alone is not enough: a server
@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inference.clickhouse import Store, Unavailable
-from inference.exchange import Exchange
-from inference.rows import TABLES, Row, Table, moment
+from inference.rows import TABLES, Record, Row, Table, Values, moment, rows
 
 _ROUNDS = 8
 _KEYS_A_QUERY = 500
@@ -21,35 +20,33 @@ _KEYS_A_QUERY = 500
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """One table's rows of one month, and what bounds them."""
+    """One table's rows of one month, by their keys."""
 
     table: Table
     month: str
-    rows: dict[Row, Row]
-    exchanges: list[Exchange]
+    rows: dict[Values, Row]
 
 
-def store(trace_store: Store, exchanges: Sequence[Exchange], batch: str, *, again: bool) -> None:
+def store(trace_store: Store, records: Sequence[Record], batch: str, *, again: bool) -> None:
     """Return once every row of the batch has been read back from the store.
 
     ``batch`` names the batch for good. ``again``: an earlier process may have sent some of it. Raises
     Unavailable (call again with ``again``) and RejectedError (a row does not fit its table).
     """
+    by_table: dict[str, list[Row]] = defaultdict(list)
+    for record in records:
+        for row in rows(record):
+            by_table[row.table].append(row)
     for table in TABLES:
-        for cut in _cuts(table, exchanges):
+        for cut in _cuts(table, by_table[table.name]):
             _store_cut(trace_store, cut, f"{batch}:{table.name}:{cut.month}", again)
 
 
-def _cuts(table: Table, exchanges: Sequence[Exchange]) -> list[_Cut]:
-    months: dict[str, list[Exchange]] = defaultdict(list)
-    for exchange in exchanges:
-        months[f"{moment(exchange.started_us):%Y%m}"].append(exchange)
-    cuts = []
-    for month, within in sorted(months.items()):
-        rows = {key: row for exchange in within for key, row in table.rows(exchange)}
-        if rows:
-            cuts.append(_Cut(table, month, rows, within))
-    return cuts
+def _cuts(table: Table, given: Sequence[Row]) -> list[_Cut]:
+    months: dict[str, dict[Values, Row]] = defaultdict(dict)
+    for row in given:
+        months[f"{moment(row.at_us):%Y%m}"][row.key] = row
+    return [_Cut(table, month, within) for month, within in sorted(months.items())]
 
 
 def _store_cut(trace_store: Store, cut: _Cut, token: str, again: bool) -> None:
@@ -62,27 +59,28 @@ def _store_cut(trace_store: Store, cut: _Cut, token: str, again: bool) -> None:
         trace_store.insert(
             cut.table.name,
             cut.table.columns,
-            list(missing.values()),
+            [row.values for row in missing.values()],
             token if whole else f"{token}:{attempt + 1}:{len(missing)}",
         )
         missing = _missing(trace_store, cut)
     raise Unavailable(f"{len(missing)} rows of {cut.table.name} are acknowledged but can't be read back")
 
 
-def _missing(trace_store: Store, cut: _Cut) -> dict[Row, Row]:
+def _missing(trace_store: Store, cut: _Cut) -> dict[Values, Row]:
     """The rows of the cut that are not in the store."""
-    present: set[Row] = set()
-    for start in range(0, len(cut.exchanges), _KEYS_A_QUERY):
-        asked = cut.exchanges[start : start + _KEYS_A_QUERY]
-        times = [exchange.started_us for exchange in asked]
-        prefixes = (e.trace_id.lower() if cut.table.name == "spans" else e.conversation for e in asked)
+    present: set[Values] = set()
+    expected = list(cut.rows.values())
+    for start in range(0, len(expected), _KEYS_A_QUERY):
+        asked = expected[start : start + _KEYS_A_QUERY]
+        times = [row.at_us for row in asked]
         found = trace_store.query(
             cut.table.present,
             {
                 "first": min(times),
-                "last": max(times),
-                "ids": [exchange.exchange_id for exchange in asked],
-                "prefix": sorted(set(prefixes)),
+                # A column may be finer than microseconds.
+                "last": max(times) + 1,
+                "ids": sorted({row.id for row in asked}),
+                "prefix": sorted({row.prefix for row in asked}),
             },
         )
         present.update(tuple(row) for row in found.result_rows)

@@ -7,6 +7,7 @@ from pathlib import Path
 from inference import clickhouse, storing
 from inference.answer import Choice
 from inference.exchange import Exchange, parse
+from inference.rows import Record
 from tests.inference import spooled, tiny
 
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"> **bold**"
@@ -52,8 +53,8 @@ def ended(one: Exchange, reason: str, error: str = "") -> Exchange:
     )
 
 
-def store(*made: Exchange) -> None:
+def store(*made: Record) -> None:
     """Into the store of FLYWHEEL_CLICKHOUSE_URL, whose tables are made if need be."""
     clickhouse.migrate()
-    token = hashlib.sha256("".join(one.exchange_id for one in made).encode()).hexdigest()
+    token = hashlib.sha256(repr(made).encode()).hexdigest()
     storing.store(clickhouse.connect(), list(made), token, again=False)

@@ -9,9 +9,10 @@ from uuid import UUID
 
 import orjson
 
+from inference import events
 from inference.exchange import Exchange, RawExchange, parse
 from inference.spool import Spool
-from inference.uuid7 import Generator
+from inference.uuid7 import Generator, uuid7
 
 WEIGHTS = "a1" * 32
 
@@ -119,3 +120,11 @@ async def _spool(directory: Path, raws: list[RawExchange]) -> list[str]:
 def raws(numbers: Iterable[int], **changes: Any) -> Iterator[RawExchange]:
     """Several, told apart by their number."""
     return (raw(number, **changes) for number in numbers)
+
+
+def event(exchange_id: str = "", trace_id: str = "", **data: Any) -> RawExchange:
+    """Feedback as a proxy spools it; ``source`` and ``at_us`` replace the header's, the rest is said."""
+    at_us = data.pop("at_us", time.time_ns() // 1000)
+    source = data.pop("source", "coding desk")
+    opened = events.header("feedback", exchange_id=exchange_id, trace_id=trace_id, at_us=at_us, source=source)
+    return RawExchange(str(uuid7()), 0, opened, orjson.dumps(data), b"", {"end_reason": "complete"})

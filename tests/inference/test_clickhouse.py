@@ -17,6 +17,8 @@ from tests.clickhouse_fixture import ClickHouseProcess
 
 COLUMNS = ("exchange_id", "attempt", "choice", "source", "started_at", "ids")
 
+MIGRATIONS = sorted(path.stem for path in clickhouse.SQL.glob("*.sql"))
+
 
 @pytest.fixture
 def store(clickhouse_process: ClickHouseProcess, clickhouse: str, monkeypatch: pytest.MonkeyPatch) -> Store:
@@ -26,7 +28,7 @@ def store(clickhouse_process: ClickHouseProcess, clickhouse: str, monkeypatch: p
 
 def _fresh(process: ClickHouseProcess, database: str) -> Store:
     process.run(f"DROP DATABASE IF EXISTS {database} SYNC")
-    assert clickhouse.migrate() == ["0001_tables"]
+    assert clickhouse.migrate() == MIGRATIONS
     return clickhouse.connect()
 
 
@@ -40,7 +42,8 @@ def count(store: Store) -> int:
 
 def test_migrations_are_applied_once(store: Store) -> None:
     assert clickhouse.migrate() == []
-    assert store.query("SELECT name FROM migrations FINAL").result_rows == [("0001_tables",)]
+    found = store.query("SELECT name FROM migrations FINAL ORDER BY name").result_rows
+    assert [name for (name,) in found] == MIGRATIONS
 
 
 def test_two_processes_may_migrate_at_once(
@@ -52,8 +55,9 @@ def test_two_processes_may_migrate_at_once(
     both = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
     said = [process.communicate(timeout=60)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    assert all(b"0001_tables" in one or b"nothing to apply" in one for one in said)
-    assert clickhouse.connect().query("SELECT count() FROM migrations FINAL").result_rows == [(1,)]
+    assert all(b"applied" in one or b"nothing to apply" in one for one in said)
+    found = clickhouse.connect().query("SELECT count() FROM migrations FINAL").result_rows
+    assert found == [(len(MIGRATIONS),)]
     clickhouse_process.run("DROP DATABASE at_once SYNC")
 
 
@@ -63,13 +67,13 @@ def test_a_changed_migration_is_refused_and_a_new_one_applied(
     folder = tmp_path / "sql"
     shutil.copytree(clickhouse.SQL, folder)
     monkeypatch.setattr(clickhouse, "SQL", folder)
-    (folder / "0002_more.sql").write_text(
+    (folder / "9999_more.sql").write_text(
         "CREATE TABLE IF NOT EXISTS more (a Int8) ENGINE = MergeTree ORDER BY a;\n"
     )
-    assert clickhouse.migrate() == ["0002_more"]
+    assert clickhouse.migrate() == ["9999_more"]
     assert store.query("SELECT count() FROM more").result_rows == [(0,)]
-    (folder / "0002_more.sql").write_text("SELECT 1;\n")
-    with pytest.raises(RejectedError, match="0002_more"):
+    (folder / "9999_more.sql").write_text("SELECT 1;\n")
+    with pytest.raises(RejectedError, match="9999_more"):
         clickhouse.migrate()
 
 

@@ -20,6 +20,11 @@ moments = st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1), timezones=st.
 spans = st.integers(1, 100_000).map(lambda minutes: timedelta(minutes=minutes))
 terms = st.one_of(
     st.builds(Equals, st.sampled_from(filters.NAMES), st.lists(words, min_size=1, max_size=3).map(tuple)),
+    st.builds(
+        Equals,
+        st.just("feedback"),
+        st.lists(st.sampled_from(filters.FEEDBACK), min_size=1, max_size=3).map(tuple),
+    ),
     st.builds(Compare, st.sampled_from(filters.NUMBERS), st.sampled_from(filters.OPERATORS), numbers),
     st.builds(Tag, words, words),
     st.builds(Time, st.sampled_from(filters.TIMES), st.one_of(moments, spans)),
@@ -97,3 +102,14 @@ def test_chips_are_dropped_and_added() -> None:
     assert filters.text(found.with_term(Equals("end", ("stop",)))) == "route:a b end:stop"
     assert filters.parse("pain, chest").terms == (Words("pain,"), Words("chest"))
     assert filters.parse("version:v1") == filters.parse("model:v1")
+
+
+def test_feedback_is_one_of_a_few_words() -> None:
+    assert filters.parse("feedback:down,correction score:<0.5").terms == (
+        Equals("feedback", ("down", "correction")),
+        Compare("score", "<", 0.5),
+    )
+    with pytest.raises(FilterError) as raised:
+        filters.parse("route:x feedback:sideways since:7d")
+    assert raised.value.part == "feedback:sideways"
+    assert "down" in raised.value.message

@@ -10,11 +10,12 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django.fixtures import Settings
 
+from inference import events
 from inference.answer import Choice
 from inference.exchange import Exchange
 from inference.models import ModelVersion, Route
 from tests import people
-from tests.inference import answered
+from tests.inference import answered, spooled
 
 pytestmark = pytest.mark.django_db
 ONE = answered.exchange(1, "wheezing after exercise", session="desk-1", tags={"group": "J45"})
@@ -35,6 +36,11 @@ TOOL = replace(
         Choice(0, "", "tool_calls", "because", [{"function": {"name": "find", "arguments": '{"q":"<i>"}'}}])
     ],
 )
+SAID = [
+    events.parse(spooled.event(ONE.exchange_id, thumbs="down", correction="<b>J45</b>", user="<u>7")),
+    events.parse(spooled.event(trace_id=ONE.trace_id, score=0.25, comment="too <i>vague</i>")),
+    replace(events.parse(spooled.event(CUT.exchange_id, thumbs="up")), kind="client_left", data={}),
+]
 ALL = [ONE, HOSTILE, DIED, CUT, OFF, TOOL]
 
 
@@ -42,7 +48,7 @@ ALL = [ONE, HOSTILE, DIED, CUT, OFF, TOOL]
 def filled(clickhouse: str) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLYWHEEL_CLICKHOUSE_URL", clickhouse)
-        answered.store(*ALL)
+        answered.store(*ALL, *SAID)
     return clickhouse
 
 
@@ -276,3 +282,22 @@ def test_search_finds_an_exchange_by_its_id_or_its_shown_end(emil: Client) -> No
     assert emil.get("/search/", {"q": ONE.exchange_id}).headers["Location"] == where
     assert emil.get("/search/", {"q": ONE.exchange_id[-8:]}).headers["Location"] == where
     assert emil.get("/search/", {"q": ONE.trace_id}).headers["Location"] == where
+
+
+def test_what_users_said_stands_beside_the_exchange(emil: Client) -> None:
+    text = page(emil, ONE)
+    assert "Thumbs down" in text
+    assert "&lt;b&gt;J45&lt;/b&gt;" in text
+    assert "&lt;u&gt;7" in text
+    assert "too &lt;i&gt;vague&lt;/i&gt;" in text
+    assert "0.25" in text
+    assert "on the whole trace" in text
+    assert "Thumbs" not in page(emil, HOSTILE)
+    found = emil.get(reverse("exchanges"), {"q": "feedback:down"}).text
+    assert reverse("exchange", args=[ONE.exchange_id]) in found
+    assert reverse("exchange", args=[CUT.exchange_id]) not in found
+
+
+def test_an_app_that_left_after_the_end_is_said(emil: Client) -> None:
+    assert "left before it had taken" in page(emil, CUT)
+    assert "left before it had taken" not in page(emil, ONE)

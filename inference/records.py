@@ -1,0 +1,34 @@
+"""What a record of the spool is: an exchange, or something else that must be kept as surely as one. Pure.
+
+Every record has an id of its own (a UUIDv7, never another record's) and opens with a header that names its
+``kind``; an exchange's names none. One kind is one entry here: a function from what was spooled to a value,
+whose rows inference.rows knows. Whoever spools one (the proxy, an engine) waits for the same sync, and the
+drain stores it as it stores an exchange: once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from inference import events, exchange
+from inference.exchange import RawExchange
+from inference.rows import Record
+
+_KINDS: dict[str, Callable[[RawExchange], Record]] = {
+    "exchange": exchange.parse,
+    "event": events.parse,
+}
+
+
+def parse(raw: RawExchange) -> Record | None:
+    """The record in ``raw``; None for one that no answer ever confirmed, which its sender sends again.
+
+    An exchange whose proxy died is one all the same: an engine may have worked for it. Raises ValueError.
+    """
+    kind = raw.opened.get("kind", "exchange")
+    read = _KINDS.get(kind)
+    if read is None:
+        raise ValueError(f"record {raw.exchange_id} is of a kind that this drain does not know: {kind!r}")
+    if kind != "exchange" and raw.closed.get("end_reason") != "complete":
+        return None
+    return read(raw)
