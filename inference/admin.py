@@ -6,7 +6,7 @@ A key's secret is shown in the answer to the form that made it, and nowhere else
 from typing import Any, ClassVar
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import F, QuerySet, URLField
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -36,7 +36,21 @@ class ApiKeyAdmin(ModelAdmin):
     search_fields = ("name", "prefix")
     filter_horizontal = ("routes",)
     readonly_fields = ("prefix", "created_by", "created_at", "revoked_at")
-    fields = ("name", "every_route", "routes", "may_call_versions", "expires_at", *readonly_fields)
+    fieldsets = (
+        (None, {"fields": ("name", "every_route", "routes", "may_call_versions", "expires_at")}),
+        (
+            "Limits",
+            {
+                "fields": (
+                    "requests_per_minute",
+                    "tokens_per_minute",
+                    "concurrent_requests",
+                    "monthly_budget",
+                )
+            },
+        ),
+        ("History", {"fields": readonly_fields}),
+    )
     actions: ClassVar = ["revoke"]
 
     @admin.display(description="state")
@@ -57,6 +71,12 @@ class ApiKeyAdmin(ModelAdmin):
             obj.created_by = request.user  # type: ignore[assignment]
             request.issued_secret = obj.issue()  # type: ignore[attr-defined]
         super().save_model(request, obj, form, change)
+        if obj.monthly_budget is not None and (free := ModelVersion.without_price()):
+            self.message_user(
+                request,
+                f"A budget counts nothing for versions without a price: {', '.join(free)}.",
+                messages.WARNING,
+            )
 
     def response_add(
         self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
@@ -85,7 +105,7 @@ class UpstreamAdmin(ModelAdmin):
 
 @admin.register(ModelVersion)
 class ModelVersionAdmin(ModelAdmin):
-    list_display = ("name", "kind", "base", "short", "created_at")
+    list_display = ("name", "kind", "base", "short", "price_in", "price_out", "created_at")
     list_filter = ("kind",)
     search_fields = ("name", "weights")
     filter_horizontal = ("upstreams",)
@@ -101,7 +121,7 @@ class RouteTargetInline(TabularInline):
 class RouteAdmin(ModelAdmin):
     """Targets can be corrected here; a rollout is the way to change them, with Back."""
 
-    list_display = ("name", "description", "capture", "durability", "revision")
+    list_display = ("name", "description", "sticky", "balance", "capture", "durability", "revision")
     readonly_fields = ("revision", "created_at")
     inlines = (RouteTargetInline,)
 

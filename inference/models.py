@@ -5,7 +5,8 @@ The proxies never read these tables: inference.snapshots turns them into one imm
 
 import hashlib
 import secrets
-from typing import ClassVar
+from decimal import Decimal
+from typing import ClassVar, Literal
 
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
@@ -13,6 +14,8 @@ from django.db import models
 from django.utils import timezone
 
 sha256_hex = RegexValidator(r"^[0-9a-f]{64}$", "A SHA-256 has 64 hexadecimal digits.")
+
+at_least_one = MinValueValidator(1)
 
 
 def hash_key(secret: str) -> str:
@@ -32,6 +35,26 @@ class ApiKey(models.Model):
     routes: "models.ManyToManyField[Route, models.Model]" = models.ManyToManyField("Route", blank=True)
     may_call_versions = models.BooleanField(
         default=False, help_text="May ask for model=version:NAME, past the routes. For evaluations."
+    )
+    requests_per_minute = models.PositiveIntegerField(
+        null=True, blank=True, validators=[at_least_one], help_text="Empty: as many as it likes."
+    )
+    tokens_per_minute = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[at_least_one],
+        help_text="Prompt and completion together. Empty: as many as it likes.",
+    )
+    concurrent_requests = models.PositiveIntegerField(
+        null=True, blank=True, validators=[at_least_one], help_text="In flight. Empty: as many as it likes."
+    )
+    monthly_budget = models.DecimalField(
+        max_digits=9,
+        decimal_places=2,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(Decimal(0)), MaxValueValidator(Decimal(5_000_000))],
+        help_text="Dollars a calendar month (UTC), at the prices of the model versions. Empty: no budget.",
     )
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -86,6 +109,24 @@ class ModelVersion(models.Model):
         max_length=400, blank=True, help_text="Folder with the weights, if they are ours."
     )
     upstreams = models.ManyToManyField(Upstream, related_name="model_versions")
+    price_in = models.DecimalField(
+        "price in",
+        max_digits=8,
+        decimal_places=3,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(Decimal(0))],
+        help_text="Dollars a million prompt tokens, for keys' budgets. Empty: the base model's, or nothing.",
+    )
+    price_out = models.DecimalField(
+        "price out",
+        max_digits=8,
+        decimal_places=3,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(Decimal(0))],
+        help_text="Dollars a million completion tokens.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
@@ -98,6 +139,21 @@ class ModelVersion(models.Model):
     def short(self) -> str:
         """Eight characters of the hash: how people tell versions apart."""
         return self.weights[:8]
+
+    @classmethod
+    def without_price(cls) -> list[str]:
+        """Names of the versions that cost nothing, though a route may send them traffic."""
+        served = cls.objects.filter(targets__weight__gt=0).select_related("base").distinct()
+        return sorted(
+            one.name for one in served if not (one.nano_price("price_in") or one.nano_price("price_out"))
+        )
+
+    def nano_price(self, side: Literal["price_in", "price_out"]) -> int:
+        """Nano-dollars a token: a thousand times the dollars a million. An adapter may have its base's."""
+        price: Decimal | None = getattr(self, side)
+        if price is None and self.base is not None:
+            price = getattr(self.base, side)
+        return int((price or 0) * 1000)
 
 
 class Route(models.Model):
@@ -115,6 +171,16 @@ class Route(models.Model):
         REFUSE = "refuse", "refuse traffic"
         SERVE = "serve", "serve without capture, and count it"
 
+    class Sticky(models.TextChoices):
+        SESSION = "session", "a session, else a user"
+        USER = "user", "a user"
+        KEY = "key", "an API key"
+        NONE = "none", "nothing: each call is drawn anew"
+
+    class Balance(models.TextChoices):
+        BUSY = "busy", "the least busy"
+        PREFIX = "prefix", "the one that knows the conversation's beginning"
+
     name = models.SlugField(unique=True)
     description = models.CharField(max_length=200, blank=True)
     capture = models.CharField(max_length=4, choices=Capture, default=Capture.ALL)
@@ -123,6 +189,15 @@ class Route(models.Model):
     )
     durability = models.CharField(max_length=8, choices=Durability, default=Durability.STRICT)
     disk_full = models.CharField(max_length=8, choices=DiskFull, default=DiskFull.REFUSE)
+    sticky = models.CharField(
+        max_length=7, choices=Sticky, default=Sticky.SESSION, help_text="What stays with one target."
+    )
+    balance = models.CharField(
+        max_length=6,
+        choices=Balance,
+        default=Balance.BUSY,
+        help_text="Which of a version's engines is asked.",
+    )
     revision = models.PositiveIntegerField(
         default=0, editable=False, help_text="Grows with every change of targets."
     )
@@ -138,6 +213,12 @@ class RouteTarget(models.Model):
     route = models.ForeignKey(Route, models.CASCADE, related_name="targets")
     model_version = models.ForeignKey(ModelVersion, models.PROTECT, related_name="targets")
     weight = models.PositiveIntegerField(default=100)
+    most_in_flight = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[at_least_one],
+        help_text="Calls in flight that one proxy sends here at most; more go to the other targets.",
+    )
 
     class Meta:
         ordering: ClassVar = ["id"]

@@ -1,19 +1,41 @@
 """An immutable snapshot of keys, routes and targets, and the choice of a target. Pure.
 
-inference.snapshots makes snapshots from what people decided; inference.follower brings them here.
+inference.snapshots makes snapshots from what people decided; inference.follower brings them here. What a key
+has used is in inference.limits, which of a version's engines is asked in inference.balance.
 """
 
 import random
 import zlib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 VERSION_PREFIX = "version:"
+Sticky = Literal["session", "user", "key", "none"]
+Balance = Literal["busy", "prefix"]
 
 
 class UnknownModelError(LookupError):
     """No route of this name, or none that this key may call."""
+
+
+class FullError(RuntimeError):
+    """Every target of a route has as many calls in flight as it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a key may use. None: as much as it likes."""
+
+    requests: int | None = None
+    """A minute."""
+    tokens: int | None = None
+    """A minute, prompt and completion together."""
+    concurrent: int | None = None
+    """Calls in flight."""
+    budget: int | None = None
+    """Nano-dollars a calendar month, UTC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +49,8 @@ class Key:
     expires_at: float | None
     """Unix seconds."""
     may_call_versions: bool
+    limits: Limits | None = None
+    """None: nothing is counted for this key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +73,13 @@ class Version:
     tokenizer: str
     kind: str
     upstreams: tuple[Upstream, ...]
+    price_in: int = 0
+    """Nano-dollars a prompt token: a thousand times the price in dollars a million."""
+    price_out: int = 0
+
+    def cost(self, prompt: int, completion: int) -> int:
+        """What a call of so many tokens costs, in nano-dollars."""
+        return self.price_in * prompt + self.price_out * completion
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +88,8 @@ class Target:
 
     version: Version
     weight: int
+    most: int | None = None
+    """Calls in flight at most, of one proxy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +105,55 @@ class Route:
     revision: int = 0
     created: int = 0
     """Unix seconds."""
+    sticky: Sticky = "session"
+    balance: Balance = "busy"
+    most: Mapping[str, int] = field(default_factory=dict)
+    """Versions with a limit of calls in flight."""
 
-    def pick(self, sticky: str = "") -> Version:
-        """A version, as likely as its weight; the same one for the same ``sticky`` while weights stay."""
-        total = sum(target.weight for target in self.targets)
-        if total <= 0:
+    def stick_to(self, key: Key, user: str, session: str) -> str:
+        """What stays with its version on this route; nothing: every call is drawn anew."""
+        if self.sticky == "session":
+            return session or user
+        if self.sticky == "user":
+            return user
+        return str(key.id) if self.sticky == "key" else ""
+
+    def full(self, in_flight: Mapping[tuple[str, str], int]) -> Collection[str]:
+        """Versions that may take no call more; ``in_flight`` by the names of route and version."""
+        return [name for name, most in self.most.items() if in_flight.get((self.name, name), 0) >= most]
+
+    def pick(self, sticky: str = "", full: Collection[str] = ()) -> Version:
+        """A version, as likely as its weight; the same one for the same ``sticky`` while weights stay.
+
+        What would go to a ``full`` one goes to the others by their weights; nobody else's version changes.
+        Raises UnknownModelError when none takes traffic, FullError when all that do are full.
+        """
+        found = _at(self._share(sticky), self.targets)
+        if found is None:
             raise UnknownModelError(f"The route '{self.name}' has no target that takes traffic.")
-        share = zlib.crc32(f"{self.name}\n{sticky}".encode()) / 2**32 if sticky else random.random()  # noqa: S311
-        point = share * total
-        for target in self.targets:
+        if found.version.name in full:
+            rest = [one for one in self.targets if one.version.name not in full]
+            # Another draw: those who were sent to one target have shares that lie together.
+            found = _at(self._share(sticky and sticky + "\nelse"), rest)
+            if found is None:
+                raise FullError(f"The route '{self.name}' has as many calls in flight as it may.")
+        return found.version
+
+    def _share(self, sticky: str) -> float:
+        return zlib.crc32(f"{self.name}\n{sticky}".encode()) / 2**32 if sticky else random.random()  # noqa: S311
+
+
+def _at(share: float, targets: Collection[Target]) -> Target | None:
+    """The target at ``share`` (from 0 to below 1) of the summed weights; None when they sum to nothing."""
+    point = share * sum(target.weight for target in targets)
+    last = None
+    for target in targets:
+        if target.weight > 0:
             point -= target.weight
+            last = target
             if point < 0:
-                return target.version
-        return next(target.version for target in reversed(self.targets) if target.weight > 0)
+                break
+    return last
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,44 +169,10 @@ class Snapshot:
     @classmethod
     def parse(cls, found: dict[str, Any]) -> Self:
         """From the JSON that inference.snapshots makes. Raises KeyError, TypeError or ValueError."""
-        upstreams = {
-            name: Upstream(name, one["base_url"].rstrip("/"), one["secret_env"], one["logprobs_mode"])
-            for name, one in found["upstreams"].items()
-        }
-        versions = {
-            name: Version(
-                name,
-                one["weights"],
-                one["base_weights"],
-                one["tokenizer"],
-                one["kind"],
-                tuple(upstreams[upstream] for upstream in one["upstreams"]),
-            )
-            for name, one in found["versions"].items()
-        }
-        routes = {
-            name: Route(
-                name,
-                tuple(Target(versions[target["version"]], target["weight"]) for target in one["targets"]),
-                one["capture"],
-                one["top_k"],
-                one["durability"],
-                one["disk_full"],
-                one["revision"],
-                one["created"],
-            )
-            for name, one in found["routes"].items()
-        }
-        keys = {
-            digest: Key(
-                one["id"],
-                one["name"],
-                None if one["routes"] is None else frozenset(one["routes"]),
-                one["expires_at"],
-                one["may_call_versions"],
-            )
-            for digest, one in found["keys"].items()
-        }
+        upstreams = {name: _upstream(name, one) for name, one in found["upstreams"].items()}
+        versions = {name: _version(name, one, upstreams) for name, one in found["versions"].items()}
+        routes = {name: _route(name, one, versions) for name, one in found["routes"].items()}
+        keys = {digest: _key(one) for digest, one in found["keys"].items()}
         return cls(found["version"], keys, routes, versions)
 
     def authorise(self, secret: str, now: float) -> Key | None:
@@ -162,3 +197,54 @@ class Snapshot:
         if found is None or (key.routes is not None and model not in key.routes):
             raise UnknownModelError(f"The model '{model}' does not exist or this key may not call it.")
         return found
+
+
+# What snapshots did not always have has a default: a proxy may start from one that an older release kept.
+
+
+def _upstream(name: str, one: Mapping[str, Any]) -> Upstream:
+    return Upstream(name, one["base_url"].rstrip("/"), one["secret_env"], one["logprobs_mode"])
+
+
+def _version(name: str, one: Mapping[str, Any], upstreams: Mapping[str, Upstream]) -> Version:
+    return Version(
+        name,
+        one["weights"],
+        one["base_weights"],
+        one["tokenizer"],
+        one["kind"],
+        tuple(upstreams[upstream] for upstream in one["upstreams"]),
+        one.get("price_in", 0),
+        one.get("price_out", 0),
+    )
+
+
+def _route(name: str, one: Mapping[str, Any], versions: Mapping[str, Version]) -> Route:
+    targets = tuple(
+        Target(versions[target["version"]], target["weight"], target.get("most")) for target in one["targets"]
+    )
+    return Route(
+        name,
+        targets,
+        one["capture"],
+        one["top_k"],
+        one["durability"],
+        one["disk_full"],
+        one["revision"],
+        one["created"],
+        one.get("sticky", "session"),
+        one.get("balance", "busy"),
+        {target.version.name: target.most for target in targets if target.most is not None},
+    )
+
+
+def _key(one: Mapping[str, Any]) -> Key:
+    limits = Limits(**(one.get("limits") or {}))
+    return Key(
+        one["id"],
+        one["name"],
+        None if one["routes"] is None else frozenset(one["routes"]),
+        one["expires_at"],
+        one["may_call_versions"],
+        None if limits == Limits() else limits,
+    )

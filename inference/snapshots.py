@@ -78,7 +78,20 @@ def _key(key: ApiKey) -> dict[str, Any]:
         "routes": None if key.every_route else [route.name for route in key.routes.all()],
         "expires_at": _seconds(key.expires_at),
         "may_call_versions": key.may_call_versions,
+        "limits": _limits(key),
     }
+
+
+def _limits(key: ApiKey) -> dict[str, int]:
+    """Those that are set; money in nano-dollars."""
+    budget = key.monthly_budget
+    found = {
+        "requests": key.requests_per_minute,
+        "tokens": key.tokens_per_minute,
+        "concurrent": key.concurrent_requests,
+        "budget": None if budget is None else int(budget * 10**9),
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _route(route: Route) -> dict[str, Any]:
@@ -89,8 +102,11 @@ def _route(route: Route) -> dict[str, Any]:
         "disk_full": route.disk_full,
         "revision": route.revision,
         "created": int(route.created_at.timestamp()),
+        "sticky": route.sticky,
+        "balance": route.balance,
         "targets": [
-            {"version": target.model_version.name, "weight": target.weight} for target in route.targets.all()
+            {"version": target.model_version.name, "weight": target.weight, "most": target.most_in_flight}
+            for target in route.targets.all()
         ],
     }
 
@@ -102,6 +118,8 @@ def _version(version: ModelVersion) -> dict[str, Any]:
         "tokenizer": version.tokenizer or (version.base.tokenizer if version.base else ""),
         "kind": version.kind,
         "upstreams": [upstream.name for upstream in version.upstreams.all() if upstream.enabled],
+        "price_in": version.nano_price("price_in"),
+        "price_out": version.nano_price("price_out"),
     }
 
 

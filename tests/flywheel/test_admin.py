@@ -1,13 +1,14 @@
 """The admin: for staff only, secrets once, decisions never edited."""
 
 import re
+from decimal import Decimal
 
 import pytest
 from django.contrib import admin
 from django.test import Client
 from django.urls import reverse
 
-from inference.models import ApiKey, ModelVersion, Route, hash_key
+from inference.models import ApiKey, ModelVersion, Route, RouteTarget, hash_key
 from tests import people
 
 pytestmark = pytest.mark.django_db
@@ -66,6 +67,24 @@ def test_a_key_that_could_call_nothing_is_not_made() -> None:
     assert not ApiKey.objects.exists()
 
 
+def test_limits_are_set_where_the_key_is_and_a_budget_without_prices_warns() -> None:
+    client = operator()
+    version = ModelVersion.objects.create(name="base", kind="base", weights="a" * 64)
+    RouteTarget.objects.create(route=Route.objects.create(name="icd"), model_version=version)
+    form = {"name": "desk", "every_route": "on", "requests_per_minute": "60", "monthly_budget": "12.50"}
+    warning = "without a price: base"
+    assert warning in client.post(reverse("admin:inference_apikey_add"), form).text
+    key = ApiKey.objects.get()
+    assert (key.requests_per_minute, key.tokens_per_minute, key.monthly_budget) == (60, None, Decimal("12.5"))
+    for field in ("requests_per_minute", "tokens_per_minute", "concurrent_requests"):
+        answer = client.post(reverse("admin:inference_apikey_add"), form | {"name": "x", field: "0"})
+        assert "greater than or equal to 1" in answer.text
+    ModelVersion.objects.update(price_out=Decimal("0.2"))
+    changed = client.post(reverse("admin:inference_apikey_change", args=[key.pk]), form, follow=True)
+    assert changed.status_code == 200
+    assert warning not in changed.text
+
+
 def test_keys_are_revoked_not_deleted() -> None:
     client = operator()
     key = ApiKey(name="desk", every_route=True)
@@ -83,7 +102,8 @@ def test_correcting_targets_makes_a_new_revision() -> None:
     version = ModelVersion.objects.create(name="base", kind="base", weights="a" * 64)
     form = {
         "name": "icd", "description": "", "capture": "all", "top_k": 5, "durability": "strict",
-        "disk_full": "refuse", "targets-TOTAL_FORMS": 0, "targets-INITIAL_FORMS": 0,
+        "disk_full": "refuse", "sticky": "session", "balance": "busy", "targets-TOTAL_FORMS": 0,
+        "targets-INITIAL_FORMS": 0,
     }  # fmt: skip
     address = reverse("admin:inference_route_change", args=[route.pk])
     client.post(address, form | {"description": "chapters"})

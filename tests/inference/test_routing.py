@@ -4,8 +4,10 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from inference.routing import Route, Snapshot, Target, UnknownModelError, Version
+from inference.routing import FullError, Key, Limits, Route, Snapshot, Target, UnknownModelError, Version
 from tests.inference.double import SECRET, snapshot
 
 
@@ -39,6 +41,71 @@ def test_a_session_stays_with_its_version() -> None:
     before = {n for n in range(500) if route(canary=10, live=90).pick(str(n)).name == "canary"}
     after = {n for n in range(500) if route(canary=50, live=50).pick(str(n)).name == "canary"}
     assert before < after
+
+
+shares = st.dictionaries(st.sampled_from("abcde"), st.integers(0, 100), min_size=1)
+
+
+@given(shares, st.text(min_size=1, max_size=20), st.data())
+def test_who_is_not_with_a_full_target_stays(weights: dict[str, int], who: str, data: st.DataObject) -> None:
+    split = route(**weights)
+    takes = {name for name, weight in weights.items() if weight}
+    if not takes:
+        return
+    before = split.pick(who).name
+    assert before in takes
+    full = data.draw(st.sets(st.sampled_from(sorted(weights))))
+    if takes <= full:
+        with pytest.raises(FullError):
+            split.pick(who, full)
+        return
+    after = split.pick(who, full).name
+    assert after not in full
+    assert after == before or before in full
+    assert after == split.pick(who, full).name
+
+
+@given(shares, st.integers(1, 100))
+def test_only_proportions_count(weights: dict[str, int], factor: int) -> None:
+    if not any(weights.values()):
+        return
+    scaled = {name: weight * factor for name, weight in weights.items()}
+    agree = sum(route(**weights).pick(str(n)) == route(**scaled).pick(str(n)) for n in range(50))
+    assert agree >= 49, "but for a rounding at a border"
+
+
+def test_what_goes_elsewhere_goes_by_weight() -> None:
+    split = route(live=60, other=20, canary=20)
+    picked = Counter(split.pick(f"user {n}", {"canary"}).name for n in range(4000))
+    assert picked["canary"] == 0
+    assert 2850 < picked["live"] < 3150
+
+
+def test_a_target_is_full_at_its_limit() -> None:
+    found = snapshot("http://127.0.0.1:1", targets=[{"version": "smollm2-135m", "weight": 1, "most": 2}])
+    desk = Snapshot.parse(found).routes["desk"]
+    assert desk.full({("desk", "smollm2-135m"): 1, ("other", "smollm2-135m"): 9}) == []
+    assert desk.full({("desk", "smollm2-135m"): 2}) == ["smollm2-135m"]
+
+
+def test_what_sticks_is_the_routes_choice() -> None:
+    key = Key(7, "clinic", None, None, may_call_versions=False)
+    for sticky, expected in {
+        "session": ["s", "u", "s", ""],
+        "user": ["u", "u", "", ""],
+        "key": ["7", "7", "7", "7"],
+        "none": ["", "", "", ""],
+    }.items():
+        one = Route("desk", (), sticky=sticky)  # type: ignore[arg-type]
+        who = [("u", "s"), ("u", ""), ("", "s"), ("", "")]
+        assert [one.stick_to(key, user, session) for user, session in who] == expected
+
+
+def test_a_key_without_limits_has_none_to_count() -> None:
+    for found, expected in (({}, None), (None, None), ({"requests": 5}, Limits(requests=5))):
+        key = changed(limits=found).authorise(SECRET, now=0)
+        assert key is not None
+        assert key.limits == expected
 
 
 @pytest.mark.parametrize("weights", [{}, {"live": 0}])

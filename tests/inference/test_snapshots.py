@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from django.test import Client
 from inference import internal, snapshots
 from inference.follower import Follower
 from inference.models import ApiKey, ModelVersion, Proxy, Route, RouteTarget, Upstream
-from inference.routing import Snapshot
+from inference.routing import Limits, Snapshot
 from tests.inference.double import free_port
 
 pytestmark = pytest.mark.django_db
@@ -62,6 +63,28 @@ def test_a_snapshot_says_what_people_decided(desk: Route) -> None:
     assert (version.name, version.weights, version.base_weights) == ("small-b", "b" * 64, "a" * 64)
     assert version.tokenizer == "c" * 64
     assert [upstream.base_url for upstream in version.upstreams] == ["http://127.0.0.1:9"]
+
+
+def test_limits_prices_and_choices_travel(desk: Route) -> None:
+    _, secret = issue(requests_per_minute=60, monthly_budget=Decimal("12.50"), every_route=True)
+    _, free = issue("free", every_route=True)
+    ModelVersion.objects.filter(name="small").update(price_in=Decimal("0.15"), price_out=Decimal("0.6"))
+    ModelVersion.objects.filter(name="small-b").update(price_out=Decimal("0.001"))
+    desk.targets.update(most_in_flight=4)
+    desk.sticky, desk.balance = "key", "prefix"
+    desk.save()
+    found = Snapshot.parse(ask().json())
+    limited, unlimited = found.authorise(secret, now=0), found.authorise(free, now=0)
+    assert limited is not None
+    assert unlimited is not None
+    assert limited.limits == Limits(requests=60, budget=12_500_000_000)
+    assert unlimited.limits is None
+    route = found.routes["desk"]
+    assert (route.sticky, route.balance, route.most) == ("key", "prefix", {"small-b": 4})
+    assert found.versions["small"].cost(1_000_000, 1_000_000) == 750_000_000
+    assert found.versions["small-b"].cost(1_000_000, 1_000_000) == 151_000_000, (
+        "what it has not is its base's"
+    )
 
 
 def test_a_key_of_one_route_may_call_nothing_when_the_route_is_gone(desk: Route) -> None:
