@@ -4,7 +4,7 @@ INSTALL = $(PYTHON) -m flywheel.local.install
 DEMO = .venv/bin/python -m flywheel.local.demo
 STAGES = $(PYTHON) -m flywheel.local.stages
 
-.PHONY: demo demo-turn test check screenshots .python
+.PHONY: demo demo-turn test check screenshots bench-proxy .python
 
 .python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; $(PYTHON) is " + sys.version.split()[0])'
@@ -26,3 +26,7 @@ check: .python
 screenshots: .python
 	@$(INSTALL) web engine model browser
 	@exec $(DEMO) screenshots
+
+bench-proxy: .python
+	@$(INSTALL) web
+	@exec .venv/bin/python -m bench.proxy $(if $(PEERS),--peers $(PEERS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flywheel.local import install, stages
+from flywheel.local import installing, stages
 from flywheel.local.home import ROOT
 
 
@@ -23,22 +23,22 @@ def test_a_taken_port_ends_the_set_up_at_once(tmp_path: Path) -> None:
 
 
 def test_too_little_disk_is_said_with_both_numbers() -> None:
-    with pytest.raises(install.InstallError, match=r"1000000 GiB .* are free"):
-        install._need_space(1_000_000)
+    with pytest.raises(installing.InstallError, match=r"1000000 GiB .* are free"):
+        installing.need_space(1_000_000)
 
 
 def test_a_failing_tool_is_quoted_with_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLYWHEEL_HOME", str(tmp_path))
     command = [sys.executable, "-c", "import sys; print('no such version'); sys.exit(1)"]
-    with pytest.raises(install.InstallError, match=r"a thing failed: no such version .*thing\.log"):
-        install._run("a thing", command, "thing")
+    with pytest.raises(installing.InstallError, match=r"a thing failed: no such version .*thing\.log"):
+        installing.run("a thing", command, "thing")
 
 
 def test_an_environment_is_done_only_for_the_pins_it_was_made_from(tmp_path: Path) -> None:
-    assert not install._done(tmp_path, "pins 1")
-    install._stamp(tmp_path, "pins 1")
-    assert install._done(tmp_path, "pins 1")
-    assert not install._done(tmp_path, "pins 2")
+    assert not installing.is_done(tmp_path, "pins 1")
+    installing.stamp(tmp_path, "pins 1")
+    assert installing.is_done(tmp_path, "pins 1")
+    assert not installing.is_done(tmp_path, "pins 2")
 
 
 def test_stages_go_on_after_a_failure_and_stop_without_a_set_up() -> None:

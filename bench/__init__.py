@@ -1,0 +1,1 @@
+"""Makes every number that the documentation claims."""
