@@ -6,13 +6,15 @@ Reads closed exchanges, records the batch (an id and where it ends) beside the s
 stores and verifies it (inference.storing), and only then moves the checkpoint. A batch that was under way
 when a drain died is cut again at the recorded place and goes under the same id. What can't be parsed, or does
 not fit the tables, is kept in the spool's quarantine folder and counted. While the trace store is away the
-drain waits; the spool grows, nothing is lost. `status.json` in the spool says how it stands, for the pages.
+drain waits; the spool grows, nothing is lost. When the spool's disk is full the drain must still write a few
+bytes to free any, so it keeps some in reserve. `status.json` in the spool says how it stands, for the pages.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import logging
 import os
 import signal
@@ -34,11 +36,14 @@ from inference.rows import Record, span_of
 from inference.spans import Export
 from inference.spool import Damage, Position, SpoolBusyError, SpoolReader
 from inference.spool.files import replace as replace_file
+from inference.spool.files import sync_directory
 
 log = logging.getLogger("inference.drain")
 BATCH = 500
 STATUS = "status.json"
 _RECORD = "batch.json"
+_RESERVE = "reserve"
+_RESERVE_BYTES = 1 << 20
 _LONGEST_WAIT = 30.0
 
 
@@ -73,8 +78,11 @@ class Quarantine:
         self._folder = spool / "quarantine"
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._damage = self._folder / "damage.jsonl"
-        lines = self._damage.read_bytes().splitlines() if self._damage.exists() else []
-        self._seen = {line for line in lines if line}
+        known = self._damage.read_bytes() if self._damage.exists() else b""
+        whole = known[: known.rfind(b"\n") + 1]
+        if whole != known:  # its drain died while it wrote the last line
+            replace_file(self._damage, whole)
+        self._seen = set(whole.splitlines())
 
     def keep(self, raw: RawExchange, reason: str) -> None:
         """Keep an exchange as it was spooled, durably. Keeping it twice keeps it once."""
@@ -92,6 +100,7 @@ class Quarantine:
 
     def note(self, damage: Sequence[Damage]) -> None:
         """Write down what of the spool could not be read; what is known already is not written twice."""
+        new = not self._damage.exists()
         for one in damage:
             known = one.exchange_id.hex() if one.exchange_id else None
             line = orjson.dumps({**asdict(one), "exchange_id": known}, option=orjson.OPT_SORT_KEYS)
@@ -105,6 +114,9 @@ class Quarantine:
                 file.write(line + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
+            if new:
+                new = False
+                sync_directory(self._folder)
 
     @property
     def exchanges(self) -> int:
@@ -142,8 +154,10 @@ class Drain:
         while not self._stopping.is_set():
             try:
                 full = self.step() >= self._batch
-            except (Unavailable, DatabaseError) as error:
+            except (Unavailable, DatabaseError, OSError) as error:
                 self._say(problem=str(error))
+                if isinstance(error, OSError):
+                    (self._spool / _RESERVE).unlink(missing_ok=True)
                 self._reader.rewind()
                 self._stopping.wait(wait)
                 wait = min(wait * 2, _LONGEST_WAIT)
@@ -162,7 +176,9 @@ class Drain:
         self._reader.close()
 
     def step(self) -> int:
-        """Store one batch, and return how many exchanges it had. Raises Unavailable; then ``rewind``."""
+        """Store one batch, and return how many exchanges it had. Raises Unavailable, and OSError when the
+        spool's disk takes nothing; then ``rewind``.
+        """
         recorded = self._recorded()
         found = self._reader.read(self._batch, until=recorded[1] if recorded else None)
         if recorded and not found:  # it was committed just before its drain died
@@ -170,11 +186,14 @@ class Drain:
         self._quarantine.note(self._reader.damage)
         self._reader.damage.clear()
         if found:
+            self._reader.settle()
+            doubtful = recorded is not None or self._reader.doubtful
             name, end = recorded or self._record(found[-1][0])
-            self._store([raw for _, raw in found], name, again=recorded is not None)
+            self._store([raw for _, raw in found], name, again=doubtful)
             self._reader.commit(end)
             self._reader.retire()
         (self._spool / _RECORD).unlink(missing_ok=True)
+        self._reserve()
         self._say(stored=len(found))
         return len(found)
 
@@ -182,9 +201,28 @@ class Drain:
         """The batch that was under way when a drain ended, if one was."""
         try:
             found = orjson.loads((self._spool / _RECORD).read_bytes())
+            return found["batch"], Position.parse(found["until"])
         except FileNotFoundError:
             return None
-        return found["batch"], Position.parse(found["until"])
+        except (ValueError, KeyError, TypeError) as error:
+            self._quarantine.note([Damage(_RECORD, 0, f"record of a batch: {error}")])
+            self._reader.distrust()
+            return None
+
+    def _reserve(self) -> None:
+        """Put some bytes aside, so that a full disk can be freed: for that, a checkpoint must be written."""
+        path = self._spool / _RESERVE
+        if path.exists():
+            return
+        descriptor = -1
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            os.posix_fallocate(descriptor, 0, _RESERVE_BYTES)
+        except OSError:
+            path.unlink(missing_ok=True)
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
 
     def _record(self, until: Position) -> tuple[str, Position]:
         name = str(uuid.uuid4())
@@ -199,6 +237,9 @@ class Drain:
                     parsed.append((raw, record))
             except ValueError as error:
                 self._quarantine.keep(raw, str(error))
+            except Exception as error:  # a parser's mistake costs one exchange its row, not all of them
+                log.exception("exchange %s can't be parsed", raw.exchange_id)
+                self._quarantine.keep(raw, f"{type(error).__name__}: {error}")
         if not parsed:
             return
         found = [record for _, record in parsed]
@@ -237,8 +278,9 @@ class Drain:
             problem=problem,
         )
         beside = self._spool / f"{STATUS}.new"
-        beside.write_bytes(orjson.dumps(asdict(self.status)))
-        beside.rename(self._spool / STATUS)
+        with contextlib.suppress(OSError):
+            beside.write_bytes(orjson.dumps(asdict(self.status)))
+            beside.rename(self._spool / STATUS)
 
 
 def default_spool() -> Path:

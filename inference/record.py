@@ -107,7 +107,9 @@ class Record:
             return
         began = time.perf_counter()
         try:
-            await self._recording.close(dict(self.closed), durable=durable and self._strict)
+            await self._recording.close(
+                dict(self.closed), durable=durable and self._strict, on_loss=self._metrics.dropped.inc
+            )
         except SpoolFailedError:
             if not self._serves_unrecorded:
                 raise

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from inference.clickhouse import Store, Unavailable
+from inference.clickhouse import RejectedError, Store, Unavailable
 from inference.rows import TABLES, Record, Row, Table, Values, moment, rows
 
 _ROUNDS = 8
@@ -33,13 +33,21 @@ def store(trace_store: Store, records: Sequence[Record], batch: str, *, again: b
     ``batch`` names the batch for good. ``again``: an earlier process may have sent some of it. Raises
     Unavailable (call again with ``again``) and RejectedError (a row does not fit its table).
     """
+    try:
+        cuts = _all_cuts(records)
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+        # One of the records makes no row. Which one is found by storing them one by one.
+        raise RejectedError(f"{type(error).__name__}: {error}") from error
+    for cut in cuts:
+        _store_cut(trace_store, cut, f"{batch}:{cut.table.name}:{cut.month}", again)
+
+
+def _all_cuts(records: Sequence[Record]) -> list[_Cut]:
     by_table: dict[str, list[Row]] = defaultdict(list)
     for record in records:
         for row in rows(record):
             by_table[row.table].append(row)
-    for table in TABLES:
-        for cut in _cuts(table, by_table[table.name]):
-            _store_cut(trace_store, cut, f"{batch}:{table.name}:{cut.month}", again)
+    return [cut for table in TABLES for cut in _cuts(table, by_table[table.name])]
 
 
 def _cuts(table: Table, given: Sequence[Row]) -> list[_Cut]:

@@ -5,6 +5,7 @@ so a flipped byte in a payload is pinned on its exchange, and one in a header is
 valid header. The epoch in each header is random enough that no client can forge a frame inside a body.
 """
 
+import json
 import os
 import re
 import struct
@@ -17,21 +18,26 @@ from typing import Any, Self
 import orjson
 import zstandard
 
-_HEADER = struct.Struct("<4sB3xIIQ16sI")
-"""Magic, kind, sequence, payload length, epoch, exchange, the payload's checksum; its own follows."""
+_HEADER = struct.Struct("<4sBB2xIIQ16sI")
+"""Magic, kind, whether it is written again, sequence, payload length, epoch, exchange, and the payload's
+checksum; its own follows."""
 _CHECK = struct.Struct("<I")
 HEADER_BYTES = _HEADER.size + _CHECK.size
+_ID_OFFSET = _HEADER.size - 20
 MAGIC = b"\xf1FW\x01"
 _NAME = re.compile(r"^([0-9a-f]{16})-([0-9]{8})\.segment$")
 _SEARCH_BYTES = 1 << 20
 
 
 class Kind(IntEnum):
-    """What a frame carries: an exchange's beginning, a piece of its answer, its end."""
+    """What a frame carries: an exchange's beginning, a piece of its answer, its end; or that the disk took
+    too little of it, so that nothing more will come and nothing of it counts.
+    """
 
     OPEN = 1
     PART = 2
     CLOSE = 3
+    DROP = 4
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -68,6 +74,8 @@ class Damage:
     reason: str
     """torn (the last write of a process that died), header, payload, or missing (frames of an exchange)."""
     exchange_id: bytes | None = None
+    kind: int = 0
+    """Which frame it was, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,8 @@ class Frame:
     sequence: int
     exchange_id: bytes
     payload: bytes
+    again: bool = False
+    """Written before, to a file that failed: this may be the second copy."""
 
 
 def segment_name(epoch: int, number: int) -> str:
@@ -98,8 +108,16 @@ def segments(directory: Path) -> list[Position]:
 
 def encode(kind: Kind, sequence: int, epoch: int, exchange_id: bytes, payload: bytes) -> bytes:
     """A frame's bytes. ``payload`` is what ``Packer`` made."""
-    head = _HEADER.pack(MAGIC, kind, sequence, len(payload), epoch, exchange_id, zlib.crc32(payload))
+    head = _HEADER.pack(MAGIC, kind, 0, sequence, len(payload), epoch, exchange_id, zlib.crc32(payload))
     return b"".join((head, _CHECK.pack(zlib.crc32(head)), payload))
+
+
+def mark_again(frame: bytes) -> bytes:
+    """The same frame, marked as written for a second time."""
+    fields = list(_HEADER.unpack_from(frame))
+    fields[2] = 1
+    head = _HEADER.pack(*fields)
+    return b"".join((head, _CHECK.pack(zlib.crc32(head)), frame[HEADER_BYTES:]))
 
 
 class Packer:
@@ -112,7 +130,11 @@ class Packer:
         """A header (open and close frames) and bytes, together."""
         if header is None:
             return self._compress(body)
-        text = orjson.dumps(header)
+        try:
+            text = orjson.dumps(header)
+        except TypeError:
+            # JSON may hold what UTF-8 can't: half of a surrogate pair. It becomes a question mark.
+            text = json.dumps(header, ensure_ascii=False, default=str).encode("utf-8", "replace")
         return self._compress(b"".join((_CHECK.pack(len(text)), text, body)))
 
 
@@ -162,22 +184,26 @@ class Segment:
         fields = self._fields(head)
         if fields is None:
             return self._resync()
-        kind, sequence, length, exchange_id, checksum = fields
+        kind, again, sequence, length, exchange_id, checksum = fields
         payload = os.pread(self._file, length, offset + HEADER_BYTES)
         if len(payload) < length:
             return None
         self.offset = offset + HEADER_BYTES + length
         if zlib.crc32(payload) != checksum:
-            return Damage(self.start.segment, offset, "payload", exchange_id)
-        return Frame(kind, sequence, exchange_id, payload)
+            return Damage(self.start.segment, offset, "payload", exchange_id, kind)
+        return Frame(kind, sequence, exchange_id, payload, again)
 
-    def _fields(self, head: bytes) -> tuple[Kind, int, int, bytes, int] | None:
+    def id_at(self, offset: int) -> bytes:
+        """What stands where a header at ``offset`` has its exchange's id; for a header that is damaged."""
+        return os.pread(self._file, 16, offset + _ID_OFFSET)
+
+    def _fields(self, head: bytes) -> tuple[Kind, bool, int, int, bytes, int] | None:
         if _CHECK.unpack_from(head, _HEADER.size)[0] != zlib.crc32(head[: _HEADER.size]):
             return None
-        magic, kind, sequence, length, epoch, exchange_id, checksum = _HEADER.unpack_from(head)
+        magic, kind, again, sequence, length, epoch, exchange_id, checksum = _HEADER.unpack_from(head)
         if magic != MAGIC or epoch != self.start.epoch or kind not in Kind._value2member_map_:
             return None
-        return Kind(kind), sequence, length, exchange_id, checksum
+        return Kind(kind), bool(again), sequence, length, exchange_id, checksum
 
     def _resync(self) -> Damage | None:
         """Walk to the next valid header. None, and no step, when there is none (yet)."""

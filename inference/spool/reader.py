@@ -4,9 +4,11 @@ Follows the living epoch and adopts the dead: an epoch whose process is gone end
 ``proxy_died``. What is damaged is stepped over and listed; what is not damaged is given.
 """
 
+import contextlib
 import os
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
+from dataclasses import replace as replace_fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +17,7 @@ from uuid import UUID
 import orjson
 
 from inference.exchange import RawExchange
-from inference.spool.files import is_locked, lock, replace, sync_directory
+from inference.spool.files import is_locked, lock, make_directory, replace, sync, sync_directory
 from inference.spool.frames import (
     HEADER_BYTES,
     Damage,
@@ -30,7 +32,7 @@ from inference.spool.frames import (
 )
 
 _REMEMBERED_CLOSED = 50_000
-_START = Position(0, 0, 0)
+_START, _END = Position(0, 0, 0), Position(1 << 64, 0, 0)
 
 
 @dataclass(slots=True)
@@ -41,6 +43,8 @@ class _Started:
     opened: bytes
     parts: list[bytes] = field(default_factory=list)
     damaged: bool = False
+    again: bool = False
+    """Whether any of it was written a second time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +55,22 @@ class _Ended:
     exchange_id: bytes
     started: _Started
     close: bytes | None
+    doubtful: bool
+    """Whether an earlier reader may have given it."""
 
 
 class SpoolReader:
     """Reads a spool; one a spool (the constructor raises SpoolBusyError when there is another).
 
     Exchanges come in the order of their ends. ``commit`` says how far they are stored for good: after a
-    restart reading goes on from there. ``damage`` lists what could not be read; whoever reports it may clear
-    it.
+    restart reading goes on from there; what may then come a second time is ``doubtful``. ``damage`` lists
+    what could not be read; whoever reports it may clear it.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.damage: list[Damage] = []
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(directory)
         self._lock = lock(directory / "reader.lock")
         self._checkpoint = directory / "checkpoint"
         self._segment: Segment | None = None
@@ -90,7 +96,7 @@ class SpoolReader:
         self._ready: deque[_Ended] = deque()
         self._given: deque[_Ended] = deque()
         self._closed: OrderedDict[bytes, None] = OrderedDict()
-        self._done, self._from = self._load()
+        self._done, self._from, self._resumed = self._load()
         self._next = self._from
 
     def read(
@@ -120,10 +126,30 @@ class SpoolReader:
         while self._given and self._given[0].at <= position:
             self._given.popleft()
         waiting = [ended.started.at for ended in (*self._given, *self._ready)]
-        waiting += [started.at for started in self._started.values()]
+        # Nothing will come of those that are damaged: they hold no segment back.
+        waiting += [started.at for started in self._started.values() if not started.damaged]
         self._done, self._from = position, min([*waiting, position])
         state = {"position": str(position), "from": str(self._from)}
         replace(self._checkpoint, orjson.dumps(state))
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether something that was given and is not committed may have been given, and stored, before: it
+        was written twice, or a power cut took its end away after it had been read.
+        """
+        return any(ended.doubtful for ended in self._given)
+
+    def distrust(self) -> None:
+        """Take nothing that is given from now on for new, until a commit or a rewind."""
+        self._resumed = _END
+
+    def settle(self) -> None:
+        """Make durable what was read: what is stored elsewhere, this spool must not forget. Where the disk
+        refuses, so be it: then the writer knows, and writes it again.
+        """
+        for segment in {ended.at.segment for ended in self._given}:
+            with contextlib.suppress(OSError):
+                sync(self.directory / segment)
 
     def retire(self) -> int:
         """Delete the segments of which nothing is needed any more. Returns how many."""
@@ -144,12 +170,17 @@ class SpoolReader:
         ended = (self._given or self._ready)[0]
         return int.from_bytes(ended.exchange_id[:6]) / 1000
 
-    def _load(self) -> tuple[Position, Position]:
+    def _load(self) -> tuple[Position, Position, Position]:
+        """How far all is stored, where to read from, and before what place nothing is taken for new."""
         try:
             state = orjson.loads(self._checkpoint.read_bytes())
+            done, begin = Position.parse(state["position"]), Position.parse(state["from"])
         except FileNotFoundError:
-            return _START, _START
-        return Position.parse(state["position"]), Position.parse(state["from"])
+            return _START, _START, _START
+        except (ValueError, KeyError, TypeError) as error:
+            self.damage.append(Damage(self._checkpoint.name, 0, f"checkpoint: {error}"))
+            return _START, _START, _END
+        return done, begin, done
 
     def _leave(self) -> None:
         if self._segment is not None:
@@ -218,15 +249,30 @@ class SpoolReader:
                 end.epoch, end.number, end.offset + 1 + (started.at.number << 36) + started.at.offset
             )
             if at > self._done and not started.damaged:
-                self._ready.append(_Ended(at, exchange_id, started, None))
+                self._ready.append(_Ended(at, exchange_id, started, None, doubtful=True))
 
     def _note(self, damage: Damage) -> None:
+        if damage.exchange_id is None and damage.reason == "header":
+            damage = replace_fields(damage, exchange_id=self._hit(damage.offset))
         if damage.exchange_id is not None:
             if damage.exchange_id in self._closed:
                 return
             at = Position.parse(f"{damage.segment.removesuffix('.segment')}:{damage.offset}")
-            self._started.setdefault(damage.exchange_id, _Started(at, b"")).damaged = True
+            hit = self._started.setdefault(damage.exchange_id, _Started(at, b""))
+            hit.damaged = True
+            hit.parts.clear()
+            if damage.kind in (Kind.CLOSE, Kind.DROP):
+                self._shut(damage.exchange_id)
         self.damage.append(damage)
+
+    def _hit(self, offset: int) -> bytes | None:
+        """Whose header is damaged: the open exchange whose id stands there, but for one byte at most."""
+        assert self._segment is not None
+        found = self._segment.id_at(offset)
+        for exchange_id in self._started:
+            if sum(a != b for a, b in zip(found, exchange_id, strict=False)) <= 1:
+                return exchange_id
+        return None
 
     def _take(self, frame: Frame, end: Position) -> None:
         if frame.exchange_id in self._closed:
@@ -234,27 +280,40 @@ class SpoolReader:
         started = self._started.get(frame.exchange_id)
         if frame.kind is Kind.OPEN:
             begin = Position(end.epoch, end.number, end.offset - len(frame.payload) - HEADER_BYTES)
-            self._started.setdefault(frame.exchange_id, _Started(begin, frame.payload))
+            started = self._started.setdefault(frame.exchange_id, _Started(begin, frame.payload))
         elif frame.kind is Kind.PART:
-            if started is not None and frame.sequence == len(started.parts) + 1:
-                started.parts.append(frame.payload)
-            elif started is not None and frame.sequence > len(started.parts) + 1:
-                started.damaged = True
+            if started is not None and not started.damaged:
+                self._add(started, frame)
         else:
             self._end(frame, started, end)
+        if started is not None and frame.again:
+            started.again = True
+
+    def _add(self, started: _Started, frame: Frame) -> None:
+        if frame.sequence == len(started.parts) + 1:
+            started.parts.append(frame.payload)
+        elif frame.sequence > len(started.parts) + 1:
+            started.damaged = True
 
     def _end(self, frame: Frame, started: _Started | None, end: Position) -> None:
-        self._started.pop(frame.exchange_id, None)
-        self._closed[frame.exchange_id] = None
-        if len(self._closed) > _REMEMBERED_CLOSED:
-            self._closed.popitem(last=False)
-        if end <= self._done:
+        self._shut(frame.exchange_id)
+        if end <= self._done or frame.kind is Kind.DROP:
             return
         if started is None or len(started.parts) != frame.sequence - 1:
-            if started is None or not started.damaged:
+            # Of what was written again, the first copy may have been stored, and its beginning retired.
+            known = started.damaged if started is not None else frame.again
+            if not known:
                 self.damage.append(Damage(end.segment, end.offset, "missing", frame.exchange_id))
         elif not started.damaged:
-            self._ready.append(_Ended(end, frame.exchange_id, started, frame.payload))
+            doubtful = started.again or frame.again or started.at < self._resumed
+            self._ready.append(_Ended(end, frame.exchange_id, started, frame.payload, doubtful))
+
+    def _shut(self, exchange_id: bytes) -> None:
+        """Nothing counts any more that may still come of it."""
+        self._started.pop(exchange_id, None)
+        self._closed[exchange_id] = None
+        if len(self._closed) > _REMEMBERED_CLOSED:
+            self._closed.popitem(last=False)
 
     def _decode(self, ended: _Ended) -> RawExchange | None:
         try:

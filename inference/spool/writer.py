@@ -3,16 +3,20 @@
 An append is a put into a bounded queue. The thread compresses, writes, and syncs when somebody waits for it:
 at once when the last group was a single one, else once a group interval, so that load shares syncs. A failed
 write or sync is never retried on the same file: what was not yet synced is written again to a new segment,
-and the reader drops what it then sees twice. When that fails too the spool says so (``error``) until a new
-segment works.
+marked as written again, and the reader drops what it then sees twice. When that fails too the spool says so
+(``error``) until a new segment takes a write and a sync; then it writes down which exchanges were lost in
+between, so that nobody waits for their ends.
 """
 
 import asyncio
+import contextlib
+import errno
+import logging
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +24,26 @@ from uuid import UUID
 
 import orjson
 
-from inference.spool.files import lock, sync_directory
-from inference.spool.frames import Kind, Packer, Position, encode, lock_name, segment_name, segments
+from inference.spool.files import lock, make_directory, sync_directory, write
+from inference.spool.frames import (
+    Kind,
+    Packer,
+    Position,
+    encode,
+    lock_name,
+    mark_again,
+    segment_name,
+    segments,
+)
 
+log = logging.getLogger(__name__)
 PART_BYTES = 64 << 10
 _UNSYNCED_BYTES = 8 << 20
 _UNSYNCED_SECONDS = 1.0
 _PROBE_SECONDS = 0.5
+_ROOM_BYTES = 8 << 20
+"""So much must be free before a disk that was full is trusted again; or an eighth of the spool's limit."""
+_NOBODY = bytes(16)
 
 
 class SpoolFailedError(RuntimeError):
@@ -42,6 +59,8 @@ class _Entry:
     body: bytes
     waiter: asyncio.Future[None] | None
     """Set when somebody waits until this and all before it is durable."""
+    on_loss: Callable[[], None] | None = None
+    """Called in the spool's thread when the exchange is lost although nobody waits to be told."""
 
     @property
     def size(self) -> int:
@@ -51,7 +70,7 @@ class _Entry:
 class Recording:
     """One exchange on its way to disk. Used from the event loop only."""
 
-    __slots__ = ("_buffer", "_buffered", "_sequence", "_spool", "exchange_id", "lost")
+    __slots__ = ("_buffer", "_buffered", "_sequence", "_spool", "exchange_id", "lost", "on_loss", "written")
 
     def __init__(self, spool: "Spool", exchange_id: UUID) -> None:
         self._spool = spool
@@ -61,6 +80,10 @@ class Recording:
         self._buffered = 0
         self.lost = ""
         """Why frames of this exchange did not reach the disk; set by the spool's thread."""
+        self.written = False
+        """Whether any of it may be on disk; set by the spool's thread."""
+        self.on_loss: Callable[[], None] | None = None
+        """Its last entry's; for the spool's thread."""
 
     def open(self, header: dict[str, Any], request: bytes) -> None:
         """Begin. Raises SpoolFailedError when the spool is not taking anything."""
@@ -76,10 +99,19 @@ class Recording:
             self._append(Kind.PART, None, self._take(), None)
             await self._spool.room()
 
-    async def close(self, header: dict[str, Any], *, durable: bool = True) -> None:
-        """End. With ``durable``, returns once all of it is synced to disk, or raises SpoolFailedError."""
+    async def close(
+        self,
+        header: dict[str, Any],
+        *,
+        durable: bool = True,
+        on_loss: Callable[[], None] | None = None,
+    ) -> None:
+        """End. With ``durable``, returns once all of it is synced to disk, or raises SpoolFailedError.
+
+        Without, it returns at once; should it be lost after that, ``on_loss`` is called, in another thread.
+        """
         waiter = asyncio.get_running_loop().create_future() if durable else None
-        self._append(Kind.CLOSE, header, self._take(), waiter)
+        self._append(Kind.CLOSE, header, self._take(), waiter, None if durable else on_loss)
         if waiter is not None:
             await waiter
 
@@ -89,10 +121,15 @@ class Recording:
         return data
 
     def _append(
-        self, kind: Kind, header: dict[str, Any] | None, body: bytes, waiter: asyncio.Future[None] | None
+        self,
+        kind: Kind,
+        header: dict[str, Any] | None,
+        body: bytes,
+        waiter: asyncio.Future[None] | None,
+        on_loss: Callable[[], None] | None = None,
     ) -> None:
         sequence, self._sequence = self._sequence, self._sequence + 1
-        self._spool.append(_Entry(self, kind, sequence, header, body, waiter))
+        self._spool.append(_Entry(self, kind, sequence, header, body, waiter, on_loss))
 
 
 class Spool:
@@ -117,7 +154,9 @@ class Spool:
         self.error = ""
         """Why nothing is taken now; empty when all is well."""
         self.commits = 0
-        self._segment_bytes, self._queue_bytes, self._limit_bytes = segment_bytes, queue_bytes, limit_bytes
+        # A small spool in small segments: only whole ones are ever freed.
+        self._segment_bytes = min(segment_bytes, max(limit_bytes // 8, 1 << 20))
+        self._queue_bytes, self._limit_bytes = queue_bytes, limit_bytes
         self._group_seconds, self._lazy_seconds, self._sync = group_seconds, lazy_seconds, sync
         self._wake = threading.Condition()
         self._queue: deque[_Entry] = deque()
@@ -129,6 +168,9 @@ class Spool:
         self._file = -1
         self._number = 0
         self._written = 0
+        self._others = 0
+        self._fresh = True
+        self._dropped: dict[bytes, None] = {}
         self._unsynced: list[tuple[bytes, Recording]] = []
         self._unsynced_bytes = 0
         self._synced_at = 0.0
@@ -136,14 +178,21 @@ class Spool:
         self._packer = Packer()
 
     def start(self) -> None:
-        """Take the spool, begin an epoch, start the thread. Call in the event loop. Raises OSError too."""
+        """Take the spool, begin an epoch, start the thread. Call in the event loop.
+
+        Raises SpoolBusyError, and OSError when the folder can't be used at all. A disk that is full is no
+        such reason: then ``error`` says so until there is room.
+        """
         self._loop = asyncio.get_running_loop()
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(self.directory)
         self._owner = lock(self.directory / "writer.lock")
         self.epoch = self._new_epoch()
         # Locked before the first segment exists, so that no reader takes the epoch for dead.
         self._alive = lock(self.directory / lock_name(self.epoch))
-        self._new_segment()
+        try:
+            self._new_segment()
+        except OSError as error:
+            self._give_up([], error)
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
         self._thread.start()
 
@@ -195,7 +244,10 @@ class Spool:
         known = [at.epoch for at in segments(self.directory)]
         checkpoint = self.directory / "checkpoint"
         if checkpoint.exists():
-            known.append(Position.parse(orjson.loads(checkpoint.read_bytes())["position"]).epoch)
+            with contextlib.suppress(
+                ValueError, KeyError, TypeError
+            ):  # the reader says what is wrong with it
+                known.append(Position.parse(orjson.loads(checkpoint.read_bytes())["position"]).epoch)
         milliseconds = max(time.time_ns() // 1_000_000, (max(known, default=0) >> 20) + 1)
         return milliseconds << 20 | int.from_bytes(os.urandom(3)) >> 4
 
@@ -203,13 +255,18 @@ class Spool:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-        if self.disk_bytes() > self._limit_bytes:
-            raise OSError(f"the spool is at its limit of {self._limit_bytes >> 20} MiB")
+        self._others = self.disk_bytes()
+        if self._others > self._limit_bytes:
+            raise self._at_limit()
         path = self.directory / segment_name(self.epoch, self._number + 1)
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._number += 1
         self._written = 0
+        self._fresh = True
         sync_directory(self.directory)
+
+    def _at_limit(self) -> OSError:
+        return OSError(f"the spool is at its limit of {self._limit_bytes >> 20} MiB")
 
     def _run(self) -> None:
         while True:
@@ -255,25 +312,45 @@ class Spool:
     def _commit(self, batch: list[_Entry], final: bool) -> str:
         """Write a batch, and sync it if somebody waits. Returns the error that kept it from the disk."""
         waited = final or any(entry.waiter is not None for entry in batch)
+        for entry in batch:
+            if entry.on_loss is not None:
+                entry.recording.on_loss = entry.on_loss
+                if entry.recording.lost:
+                    entry.on_loss()
         try:
             if self._file < 0:
-                self._new_segment()
-                self.error = ""
-            frames = [(self._encode(entry), entry.recording) for entry in batch if not entry.recording.lost]
+                self._resume()
+            frames = list(self._encoded(batch))
             self._keep(frames)
             try:
+                if self._dropped:
+                    self._write_drops()
                 self._write(frames)
                 self._sync_if(waited)
             except OSError:
                 self._start_over()
-        except OSError as error:
+        except Exception as error:
+            # Whatever it is, the thread goes on: every call waits for it.
+            if not isinstance(error, OSError):
+                log.exception("the spool's thread failed")
             self._give_up(batch, error)
             return self.error
         return ""
 
-    def _encode(self, entry: _Entry) -> bytes:
-        payload = self._packer.pack(entry.header, entry.body)
-        return encode(entry.kind, entry.sequence, self.epoch, entry.recording.exchange_id, payload)
+    def _encoded(self, batch: list[_Entry]) -> Iterator[tuple[bytes, Recording]]:
+        """The frames of what is not lost yet. What can't be encoded is lost, alone."""
+        for entry in batch:
+            if entry.recording.lost:
+                continue
+            try:
+                payload = self._packer.pack(entry.header, entry.body)
+            except Exception as error:
+                log.exception("an exchange can't be encoded")
+                self._lose(entry.recording, f"{type(error).__name__}: {error}")
+                continue
+            entry.recording.written = True
+            frame = encode(entry.kind, entry.sequence, self.epoch, entry.recording.exchange_id, payload)
+            yield frame, entry.recording
 
     def _keep(self, frames: list[tuple[bytes, Recording]]) -> None:
         self._unsynced += frames
@@ -284,17 +361,19 @@ class Spool:
             # What the old segment holds unsynced must not wait for a sync of the new one.
             self._sync(self._file)
             self._new_segment()
-        data = memoryview(b"".join(frame for frame, _ in frames))
-        while data:
-            count = os.write(self._file, data)
-            self._written += count
-            data = data[count:]
+        data = b"".join([frame for frame, _ in frames])
+        if self._others + self._written + len(data) > self._limit_bytes:
+            self._others = self.disk_bytes() - self._written  # the drain may have freed some
+            if self._others + self._written + len(data) > self._limit_bytes:
+                raise self._at_limit()
+        self._written += write(self._file, data)
 
     def _sync_if(self, waited: bool) -> None:
         now = time.monotonic()
         stale = now - self._synced_at > _UNSYNCED_SECONDS or self._unsynced_bytes > _UNSYNCED_BYTES
         if self._unsynced and (waited or stale):
             self._sync(self._file)
+            self._fresh = False
             self.commits += 1
             self._unsynced.clear()
             self._unsynced_bytes = 0
@@ -304,20 +383,58 @@ class Spool:
     def _start_over(self) -> None:
         """The current file can't be trusted any more: everything not yet synced goes to a new one."""
         self._new_segment()
+        self._unsynced = [(mark_again(frame), recording) for frame, recording in self._unsynced]
         self._write(self._unsynced)
         self._sync_if(waited=True)
 
-    def _give_up(self, batch: list[_Entry], error: OSError) -> None:
-        self.error = error.strerror or str(error)
-        for recording in [recording for _, recording in self._unsynced] + [
-            entry.recording for entry in batch
-        ]:
-            recording.lost = self.error
+    def _resume(self) -> None:
+        """After a failure: a new segment that takes a write and a sync, with some room behind it. Raises
+        OSError.
+        """
+        room = min(_ROOM_BYTES, self._limit_bytes // 8)
+        free = os.statvfs(self.directory)
+        if free.f_bavail * free.f_frsize < room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if self.disk_bytes() > self._limit_bytes - room:
+            raise self._at_limit()
+        self._new_segment()
+        self._write_drops()
+        self.error = ""
+
+    def _write_drops(self) -> None:
+        """Write down, durably, which exchanges were lost; for want of one, that there was none."""
+        ids = list(self._dropped) or [_NOBODY]
+        payload = self._packer.pack(None, b"")
+        data = b"".join([encode(Kind.DROP, 0, self.epoch, exchange_id, payload) for exchange_id in ids])
+        self._written += write(self._file, data)
+        self._sync(self._file)
+        self._fresh = False
+        self._dropped.clear()
+
+    def _lose(self, recording: Recording, why: str) -> None:
+        if recording.lost:
+            return
+        recording.lost = why
+        if recording.written:
+            self._dropped[recording.exchange_id] = None
+        if recording.on_loss is not None:
+            recording.on_loss()
+
+    def _give_up(self, batch: list[_Entry], error: Exception) -> None:
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+        self.error = why
+        for _, recording in self._unsynced:
+            self._lose(recording, why)
+        for entry in batch:
+            self._lose(entry.recording, why)
         self._unsynced.clear()
         self._unsynced_bytes = 0
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+            if self._fresh:
+                # All that it holds is lost; a disk that stays full must not fill up with such files.
+                (self.directory / segment_name(self.epoch, self._number)).unlink(missing_ok=True)
 
     def _finish(self, batch: list[_Entry], error: str) -> None:
         """In the event loop: tell those who wait."""

@@ -14,10 +14,13 @@ from typing import Any
 
 import pytest
 
-from inference import clickhouse, storing
+from inference import clickhouse, records, storing
+from inference import drain as drain_module
 from inference.clickhouse import Store
 from inference.drain import Drain, read_status
-from inference.spool import SpoolBusyError
+from inference.exchange import RawExchange
+from inference.rows import Record
+from inference.spool import SpoolBusyError, files
 from tests.clickhouse_fixture import ClickHouseProcess
 from tests.inference import spooled
 
@@ -214,6 +217,62 @@ def test_what_cannot_be_parsed_is_kept_and_counted(store: Store, tmp_path: Path)
     assert content["exchange_id"] == broken.exchange_id
     assert "route" in content["reason"]
     assert kept.stat().st_mode & 0o077 == 0
+
+
+def test_a_parsers_mistake_costs_one_exchange_its_row(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raws = [spooled.raw(number) for number in range(3)]
+    original = records.parse
+
+    def stumbling(raw: RawExchange) -> Record | None:
+        if raw.exchange_id == raws[1].exchange_id:
+            raise IndexError("list index out of range")
+        return original(raw)
+
+    monkeypatch.setattr(records, "parse", stumbling)
+    spooled.spool(tmp_path, raws)
+    drain = drain_all(tmp_path)
+    assert counts(store)["exchanges"] == (2, 2)
+    assert drain.status.quarantined == 1
+
+
+def test_a_full_disk_is_freed_from_the_reserve(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spooled.spool(tmp_path, spooled.raws(range(3)))
+    drain_all(tmp_path)
+    reserve = tmp_path / "reserve"
+    assert reserve.stat().st_blocks * 512 >= 1 << 20
+    spooled.spool(tmp_path, spooled.raws(range(3, 6)))
+    original = files.replace
+
+    def full(path: Path, content: bytes) -> None:
+        if reserve.exists():
+            raise OSError(28, "No space left on device")
+        original(path, content)
+
+    monkeypatch.setattr(drain_module, "replace_file", full)
+    drain = Drain(tmp_path)
+    thread = threading.Thread(target=drain.run, args=(0.01,))
+    thread.start()
+    try:
+        wait_for(lambda: drain.status.stored == 6)
+    finally:
+        drain.stop()
+        thread.join()
+        drain.close()
+    assert set(counts(store).values()) == {(6, 6)}
+
+
+def test_an_unreadable_record_of_a_batch_doubles_nothing(store: Store, tmp_path: Path) -> None:
+    spooled.spool(tmp_path, spooled.raws(range(20)))
+    death = ("inference.clickhouse", "Store", "insert", "after", "3")
+    subprocess.run([sys.executable, "-c", SUICIDE, *death, "--spool", str(tmp_path)], timeout=60, check=False)
+    (tmp_path / "batch.json").write_bytes(b"\0\0")
+    drain = drain_all(tmp_path)
+    assert set(counts(store).values()) == {(20, 20)}
+    assert drain.status.damaged == 1
 
 
 def test_a_row_that_fits_no_table_does_not_hold_up_the_others(store: Store, tmp_path: Path) -> None:

@@ -239,6 +239,75 @@ async def test_a_failed_sync_moves_everything_unsynced_to_a_new_file(tmp_path: P
     assert [raw.exchange_id for raw in everything(tmp_path)][-2:] == [hit, name(long)]
 
 
+async def test_what_was_written_twice_is_in_doubt_for_the_next_reader(tmp_path: Path) -> None:
+    failing: set[int] = set()
+
+    def sync(descriptor: int) -> None:
+        if failing:
+            failing.clear()
+            raise OSError(5, "Input/output error")
+
+    spool = Spool(tmp_path, sync=sync)
+    spool.start()
+    await put(spool)
+    long = begin(spool)
+    await put(spool)  # the beginning of the long one is durable, its end goes twice
+    with SpoolReader(tmp_path) as reader:
+        failing.add(1)
+        await asyncio.gather(put(spool), long.close({"end_reason": "complete"}))
+        first = reader.read(2)
+        assert not reader.doubtful
+        second = reader.read(10)
+        assert len(second) == 2
+        # Stored from the first copy; then this reader dies.
+        copies = sorted(tmp_path.glob("*.segment"))
+        assert len(copies) == 2
+        at = [position for position, _ in second if position.segment == copies[0].name]
+        assert len(at) == 2, "the reader reads in the order of writing"
+        reader.commit(at[-1])
+    with SpoolReader(tmp_path) as reader:
+        again = [raw.exchange_id for _, raw in reader.read(10)]
+        assert set(again) <= {raw.exchange_id for _, raw in second}
+        assert again
+        assert reader.doubtful
+        assert not reader.damage
+    await spool.stop()
+    assert first
+
+
+async def test_what_a_power_cut_reopens_is_in_doubt(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.start()
+    holder, cut = begin(spool), begin(spool)
+    await put(spool)
+    (segment,) = tmp_path.glob("*.segment")
+    synced = segment.stat().st_size
+    await cut.close({"end_reason": "complete"})
+    with SpoolReader(tmp_path) as reader:
+        reader.commit(reader.read(10)[-1][0])
+    await holder.close({"end_reason": "complete"})
+    await spool.stop()
+    with segment.open("r+b") as file:
+        file.truncate(synced)
+    with SpoolReader(tmp_path) as reader:
+        assert name(cut) in [raw.exchange_id for _, raw in reader.read(10)]
+        assert reader.doubtful
+
+
+async def test_an_unreadable_checkpoint_puts_everything_in_doubt(spool: Spool) -> None:
+    ids = [await put(spool) for _ in range(3)]
+    with SpoolReader(spool.directory) as reader:
+        reader.commit(reader.read(2)[-1][0])
+    (spool.directory / "checkpoint").write_bytes(b"{nonsense")
+    with SpoolReader(spool.directory) as reader:
+        found = reader.read(10)
+        assert [raw.exchange_id for _, raw in found] == ids
+        assert reader.doubtful
+        assert [one.segment for one in reader.damage] == ["checkpoint"]
+        reader.commit(found[-1][0])
+    assert everything(spool.directory) == []
+
+
 async def test_a_disk_that_takes_nothing_is_said_and_got_over(tmp_path: Path) -> None:
     full = False
 
@@ -261,6 +330,106 @@ async def test_a_disk_that_takes_nothing_is_said_and_got_over(tmp_path: Path) ->
     found = [raw.exchange_id for raw in everything(tmp_path)]
     assert found[0] == kept
     assert found[-1] == after
+
+
+async def test_what_the_disk_lost_holds_no_segment_back(tmp_path: Path) -> None:
+    full = False
+
+    def sync(descriptor: int) -> None:
+        if full:
+            raise OSError(28, "No space left on device")
+
+    spool = Spool(tmp_path, segment_bytes=2000, lazy_seconds=0.001, sync=sync)
+    spool.start()
+    lost = begin(spool, os.urandom(3000))
+    await put(spool, response=os.urandom(3000))
+    full = True
+    with pytest.raises(SpoolFailedError):
+        await lost.close({"end_reason": "complete"})
+    full = False
+    await healthy(spool)
+    last = await put(spool, response=os.urandom(3000))
+    with SpoolReader(tmp_path) as reader:
+        found = reader.read(10)
+        assert [raw.exchange_id for _, raw in found][1:] == [last]
+        assert not reader.damage
+        reader.commit(found[-1][0])
+        reader.retire()
+        assert len(list(tmp_path.glob("*.segment"))) == 1
+    await spool.stop()
+    assert everything(tmp_path) == []
+
+
+async def test_a_disk_that_stays_full_fills_up_with_no_files(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, sync=_no_space)
+    spool.start()
+    for _ in range(5):
+        with pytest.raises(SpoolFailedError):
+            await put(spool)
+        await asyncio.sleep(0.2)  # it tries again by itself, too
+    await spool.stop()
+    assert len(list(tmp_path.glob("*.segment"))) <= 2
+
+
+def _no_space(descriptor: int) -> None:
+    raise OSError(28, "No space left on device")
+
+
+async def test_what_cannot_be_encoded_costs_itself_alone(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = spool.record(uuid7())
+    half.open({"route": "a lone surrogate \ud800"}, b"{}")
+    await half.close({"end_reason": "bad_request"})
+    original = spool._packer.pack
+
+    def pack(header: dict[str, Any] | None, body: bytes) -> bytes:
+        if body == b"poison":
+            raise RuntimeError("no such thing")
+        return original(header, body)
+
+    monkeypatch.setattr(spool._packer, "pack", pack)
+    poisoned, other = begin(spool), begin(spool)
+    await poisoned.write(b"poison")
+    with pytest.raises(SpoolFailedError, match="no such thing"):
+        await poisoned.close({"end_reason": "complete"})
+    await other.close({"end_reason": "complete"})
+    assert not spool.error
+    with SpoolReader(spool.directory) as reader:
+        found = reader.read(10)
+        assert [raw.exchange_id for _, raw in found] == [name(half), name(other)]
+        assert found[0][1].opened == {"route": "a lone surrogate ?"}
+        reader.commit(found[-1][0])
+        assert reader._from == found[-1][0], "the poisoned one is waited for"
+
+
+async def test_what_is_lost_after_its_end_is_counted(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, sync=_no_space)
+    spool.start()
+    lost: list[int] = []
+    recording = begin(spool)
+    await recording.close({"end_reason": "complete"}, durable=False, on_loss=lambda: lost.append(1))
+    with pytest.raises(SpoolFailedError):
+        await put(spool)
+    await spool.stop()
+    assert lost == [1]
+
+
+async def test_a_spool_at_its_limit_is_taken_and_got_over(tmp_path: Path) -> None:
+    first = Spool(tmp_path, segment_bytes=1 << 20)
+    first.start()
+    for _ in range(40):
+        await put(first, response=os.urandom(100_000))
+    await first.stop()
+    spool = Spool(tmp_path, limit_bytes=2 << 20)
+    spool.start()
+    assert "limit" in spool.error
+    with SpoolReader(tmp_path) as reader:
+        reader.commit(reader.read(1000)[-1][0])
+        reader.retire()
+    await healthy(spool)
+    await put(spool)
+    await spool.stop()
 
 
 async def test_the_limit_counts_as_full(tmp_path: Path) -> None:
@@ -347,6 +516,28 @@ def test_a_flipped_byte_costs_at_most_its_exchange_and_is_reported(
     assert complete == [exchange_id for exchange_id in ids if exchange_id in complete]
     lengths = dict(zip(ids, sizes, strict=True))
     assert all(len(raw.response) == lengths[raw.exchange_id] for raw in found if raw.exchange_id in complete)
+
+
+@pytest.mark.parametrize("place", [2, 9, 12, 20, 30, 42, 60])  # in its header, and in its payload
+async def test_a_damaged_end_holds_no_segment_back(tmp_path: Path, place: int) -> None:
+    spool = Spool(tmp_path, segment_bytes=2000)
+    spool.start()
+    hit = begin(spool)
+    await put(spool)
+    (segment,) = tmp_path.glob("*.segment")
+    at = segment.stat().st_size
+    await hit.close({"end_reason": "complete"})
+    segment.write_bytes(flip(segment.read_bytes(), at + place))
+    for _ in range(6):
+        await put(spool, response=os.urandom(1000))
+    with SpoolReader(tmp_path) as reader:
+        found = reader.read(100)
+        assert len(found) == 7
+        assert [one.exchange_id for one in reader.damage] == [hit.exchange_id]
+        reader.commit(found[-1][0])
+        reader.retire()
+        assert len(list(tmp_path.glob("*.segment"))) == 1
+    await spool.stop()
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
