@@ -26,6 +26,7 @@ ENDINGS = {
     "length": Ending("cut off", "cut off at its token limit", "warn"),
     "content_filter": Ending("filtered", "stopped by a content filter", "warn"),
     "client_left": Ending("app left", "the app left before the end", "warn"),
+    "client_slow": Ending("app too slow", "the app sent or read too slowly", "warn"),
     "engine_died": Ending(
         "engine died", "the engine broke off or could not be reached", "bad", answered=False
     ),

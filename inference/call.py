@@ -8,29 +8,26 @@ ends a call early (a refusal, a broken engine, a client that leaves) is closed w
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiohttp
-
 from inference import capture, errors, headers
-from inference.capture import Plan, Stream
+from inference.capture import Plan
 from inference.errors import Refusal
 from inference.exchange import Surface
 from inference.follower import Follower
+from inference.http1.channel import BrokenOffError, SilentError
+from inference.http1.client import Client, Header
+from inference.http1.request import ClientLeftError, Request, TooLargeError, TooSlowError
 from inference.metrics import Metrics
 from inference.record import Record
+from inference.relay import Relay
 from inference.routing import Key, UnknownModelError, Version
 from inference.spool import Spool, SpoolFailedError
-from inference.sse import Splitter, StreamError, event
+from inference.sse import StreamError, event
 from inference.upstream import Reached, UnreachableError, Upstreams
 
 log = logging.getLogger(__name__)
-Message = dict[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 PATHS: dict[str, Surface] = {"/v1/chat/completions": "chat", "/v1/completions": "completions"}
 _CLIENT_LEFT = 499
 _REFUSAL_SECONDS = 300.0
@@ -43,10 +40,6 @@ class RefusedError(Exception):
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)
         self.refusal = refusal
-
-
-class ClientLeftError(ConnectionError):
-    """The client went before it had sent its request."""
 
 
 @dataclass(slots=True)
@@ -67,13 +60,12 @@ class Room:
 class Call:
     """One authenticated request to a generating path."""
 
-    def __init__(self, room: Room, key: Key, scope: Message, receive: Receive, send: Send) -> None:
+    def __init__(self, room: Room, key: Key, request: Request, client: Client) -> None:
         self._room, self._key = room, key
-        self._path: str = scope["path"]
-        self._headers: dict[bytes, bytes] = dict(scope["headers"])
-        self._receive, self._send = receive, send
+        self._asked, self._client = request, client
+        self._path = request.path
         self._surface = PATHS[self._path]
-        self._context = headers.context(self._headers)
+        self._context = headers.context(request.headers)
         self._record = Record(
             room.spool,
             room.metrics,
@@ -84,64 +76,52 @@ class Call:
         )
         self._request = b""
         self._model = ""
-        self._started = self._left = self._too_large = False
 
     async def serve(self) -> None:
         """Answer, whatever happens."""
-        task = asyncio.current_task()
-        assert task is not None
-        watch: asyncio.Task[None] | None = None
         try:
-            await self._read()
-            watch = asyncio.create_task(self._watch(task))
             await self._answer()
         except ClientLeftError:
+            self._request = self._asked.received
             await self._record_refusal(Refusal(_CLIENT_LEFT, "", "", "", end_reason="client_left"))
         except asyncio.CancelledError:
-            reason = "client_left" if self._left else "proxy_died"
-            await self._record.close(reason, _CLIENT_LEFT, durable=False)
-            if not self._left:
+            await self._record.close(self._why_cancelled(), _CLIENT_LEFT, durable=False)
+            if not self._asked.left:
                 raise
-            task.uncancel()
-        finally:
-            if watch is not None:
-                watch.cancel()
 
-    async def _watch(self, task: asyncio.Task[None]) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self._left = True
-        task.cancel()
-
-    async def _read(self) -> None:
-        """Take the request's body. Of one that is too large no more is read than shows it."""
-        length = self._headers.get(b"content-length", b"")
-        size, more = int(length) if length.isdigit() else 0, True
-        parts: list[bytes] = []
-        while more and size <= self._room.body_limit:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                self._request = b"".join(parts)
-                raise ClientLeftError
-            parts.append(message.get("body", b""))
-            more = message.get("more_body", False)
-            size = max(size, sum(map(len, parts)))
-        self._too_large = size > self._room.body_limit
-        self._request = b"" if self._too_large else b"".join(parts)
+    def _why_cancelled(self) -> str:
+        if not self._asked.left:
+            return "proxy_died"
+        return "client_slow" if self._client.was_stalled else "client_left"
 
     async def _answer(self) -> None:
         try:
+            self._request = await self._asked.read(self._room.body_limit)
             plan, version = self._prepare()
             await self._ask(plan, version)
         except RefusedError as refused:
-            await self._record_refusal(refused.refusal)
-            await self._say(refused.refusal)
+            await self._refuse(refused.refusal)
+        except TooLargeError:
+            await self._refuse(errors.too_large(self._room.body_limit))
+        except TooSlowError:
+            self._request = self._asked.received
+            await self._refuse(errors.too_slow())
+        except UnreachableError as error:
+            self._record.closed["tried"] = error.tried
+            await self._refuse(errors.timed_out() if error.timed_out else errors.unreachable(str(error)))
+        except SilentError:
+            await self._refuse(errors.timed_out())
+        except BrokenOffError as error:
+            await self._refuse(errors.broke_off(str(error)))
+        except StreamError as error:
+            await self._refuse(errors.unreadable(str(error)))
         except SpoolFailedError as error:
-            await self._say(errors.not_recorded(str(error)))
+            self._say(errors.not_recorded(str(error)))
+        except ClientLeftError:
+            raise
         except Exception:
             log.exception("exchange %s failed", self._record.id)
-            await self._record_refusal(errors.internal())
-            await self._say(errors.internal())
+            await self._refuse(errors.internal())
 
     def _prepare(self) -> tuple[Plan, Version]:
         """Read the request, choose who answers, open the record. Raises RefusedError, SpoolFailedError."""
@@ -172,9 +152,7 @@ class Call:
         )
         return plan, version
 
-    def _load(self) -> Message:
-        if self._too_large:
-            raise RefusedError(errors.too_large(self._room.body_limit))
+    def _load(self) -> dict[str, Any]:
         try:
             body = capture.load(self._request)
         except (ValueError, RecursionError) as error:
@@ -187,99 +165,50 @@ class Call:
 
     async def _ask(self, plan: Plan, version: Version) -> None:
         """Ask an engine and relay its answer; ask again without what was added if that is refused."""
-        async with self._post(version, plan.body) as reached:
+        reached = await self._reach(version, plan.body)
+        try:
             if not (plan.adds and reached.response.status in (400, 422)):
                 await self._relay(plan, reached)
                 return
             # Read to its end, so that the connection can be used again.
             await reached.response.read()
-        async with self._post(version, plan.plain) as reached:
+        finally:
+            self._room.upstreams.leave(reached)
+        reached = await self._reach(version, plan.plain)
+        try:
             if reached.response.status < 400:
                 self._room.refusing[version.name] = time.monotonic() + _REFUSAL_SECONDS
                 self._record.closed["capture"] = "refused"
             await self._relay(plan.refused(), reached)
+        finally:
+            self._room.upstreams.leave(reached)
 
-    @asynccontextmanager
-    async def _post(self, version: Version, body: bytes) -> AsyncIterator[Reached]:
+    async def _reach(self, version: Version, body: bytes) -> Reached:
+        reached = await self._room.upstreams.reach(
+            version.upstreams, self._path, body, self._context.outgoing
+        )
         closed = self._record.closed
-        try:
-            async with self._room.upstreams.post(
-                version.upstreams, self._path, body, self._context.outgoing
-            ) as reached:
-                closed["upstream"] = reached.upstream.name
-                if reached.tried:
-                    closed["tried"], closed["attempt"] = reached.tried, len(reached.tried)
-                yield reached
-        except UnreachableError as error:
-            closed["tried"] = error.tried
-            refusal = errors.timed_out() if error.timed_out else errors.unreachable(str(error))
-            raise RefusedError(refusal) from error
-        except TimeoutError as error:
-            raise RefusedError(errors.timed_out()) from error
-        except aiohttp.ClientError as error:
-            raise RefusedError(errors.broke_off(str(error))) from error
-        except StreamError as error:
-            raise RefusedError(errors.unreadable(str(error))) from error
+        closed["upstream"] = reached.upstream.name
+        if reached.tried:
+            closed["tried"], closed["attempt"] = reached.tried, len(reached.tried)
+        return reached
 
     async def _relay(self, plan: Plan, reached: Reached) -> None:
-        if reached.response.content_type == "text/event-stream":
-            await self._relay_stream(plan, reached)
+        response = reached.response
+        head = [*headers.forwarded(response.headers), self._exchange_header]
+        relay = Relay(self._room.spool, self._record, self._client, response, head)
+        if response.header(b"content-type").startswith(b"text/event-stream"):
+            await relay.stream(plan)
         else:
-            await self._relay_body(plan, reached)
-
-    async def _relay_stream(self, plan: Plan, reached: Reached) -> None:
-        stream, splitter = Stream(plan), Splitter()
-        try:
-            async for chunk in reached.chunks():
-                await self._record.write(chunk)
-                ready: list[bytes] = []
-                try:
-                    ready.extend(stream.feed(one) for one in splitter.feed(chunk))
-                finally:
-                    if data := b"".join(ready):
-                        await self._send_part(reached, data)
-        except (aiohttp.ClientError, TimeoutError, StreamError):
-            # What goes wrong after the last choice has finished takes nothing from the answer.
-            if not stream.ended:
-                raise
-        if splitter.rest.strip():
-            stream.feed(splitter.rest)
-        if not stream.ended:
-            raise RefusedError(errors.broke_off("it ended before it had finished"))
-        status = reached.response.status
-        await self._record.close("engine_error" if stream.error else "complete", status, stream.error)
-        await self._send_part(reached, stream.held(), last=True)
-
-    async def _relay_body(self, plan: Plan, reached: Reached) -> None:
-        parts: list[bytes] = []
-        async for chunk in reached.chunks():
-            await self._record.write(chunk)
-            parts.append(chunk)
-        body, status = b"".join(parts), reached.response.status
-        try:
-            if status < 400:
-                body = capture.clean_body(plan, body)
-            elif status >= 500:
-                capture.load(body)
-        except (ValueError, AttributeError, TypeError) as error:
-            raise RefusedError(errors.unreadable(f"HTTP {status}, {error}")) from error
-        await self._record.close(_end_reason(status), status)
-        await self._send_start(status, reached, [(b"content-length", b"%d" % len(body))])
-        await self._send({"type": "http.response.body", "body": body})
-
-    async def _send_start(self, status: int, reached: Reached, more: list[tuple[bytes, bytes]]) -> None:
-        self._started = True
-        sent = [*headers.forwarded(reached.response.raw_headers), *more, self._exchange_header]
-        await self._send({"type": "http.response.start", "status": status, "headers": sent})
-
-    async def _send_part(self, reached: Reached, data: bytes, *, last: bool = False) -> None:
-        if not self._started:
-            await self._send_start(reached.response.status, reached, [])
-        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+            await relay.body(plan)
 
     @property
-    def _exchange_header(self) -> tuple[bytes, bytes]:
+    def _exchange_header(self) -> Header:
         return b"x-flywheel-exchange-id", str(self._record.id).encode()
+
+    async def _refuse(self, refusal: Refusal) -> None:
+        await self._record_refusal(refusal)
+        self._say(refusal)
 
     async def _record_refusal(self, refusal: Refusal) -> None:
         """Close the record with a refusal, or make one. A disk that takes nothing changes no refusal."""
@@ -290,22 +219,9 @@ class Call:
         except SpoolFailedError:
             return
 
-    async def _say(self, refusal: Refusal) -> None:
+    def _say(self, refusal: Refusal) -> None:
         """Tell the client; in a stream that has begun, as its last event."""
-        if self._started:
-            await self._send({"type": "http.response.body", "body": event(refusal.body)})
-            return
-        sent = [*headers.of_json(refusal.body), self._exchange_header]
-        if self._too_large:
-            sent.append((b"connection", b"close"))
-        await self._send({"type": "http.response.start", "status": refusal.status, "headers": sent})
-        await self._send({"type": "http.response.body", "body": refusal.body})
-
-
-def _end_reason(status: int) -> str:
-    """How an answer without a stream ended; ``complete`` leaves it to what the answer says."""
-    if status < 400:
-        return "complete"
-    if status >= 500:
-        return "engine_error"
-    return "refused" if status == 429 else "bad_request"
+        if self._client.has_begun:
+            self._client.end(event(refusal.body))
+        else:
+            self._client.answer(refusal.status, [headers.JSON, self._exchange_header], refusal.body)

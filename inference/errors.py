@@ -45,6 +45,17 @@ def too_large(limit: int) -> Refusal:
     return Refusal(413, message, "invalid_request_error", "request_too_large", end_reason="refused")
 
 
+def too_slow() -> Refusal:
+    """A body that does not come."""
+    message = "The request body did not come in time."
+    return Refusal(408, message, "invalid_request_error", "request_timeout", end_reason="client_slow")
+
+
+def no_request(status: int, why: str) -> Refusal:
+    """Bytes that are no request, or a head over the limits."""
+    return Refusal(status, why, "invalid_request_error", "invalid_request")
+
+
 def malformed(why: str) -> Refusal:
     """A body that is no JSON object."""
     return Refusal(

@@ -112,7 +112,8 @@ class Exchange:
     parent_span_id: str
     status: int
     end_reason: str
-    """stop, length, tool_calls, content_filter: as the engine said. Otherwise: client_left, engine_died (it
+    """stop, length, tool_calls, content_filter: as the engine said. Otherwise: client_left, client_slow (it
+    sent or read too slowly), engine_died (it
     broke off, or no replica could be reached), engine_error (it answered with an error), engine_timeout,
     refused (a limit, or the disk), bad_request (nothing an engine could serve), proxy_died."""
     error: str

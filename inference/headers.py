@@ -9,7 +9,7 @@ _TRACEPARENT = re.compile(r"^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.
 _LONGEST = 256
 _MOST_TAGS = 32
 _NOT_FORWARDED = frozenset(
-    (b"connection", b"content-length", b"date", b"keep-alive", b"server", b"transfer-encoding", b"upgrade")
+    (b"connection", b"content-length", b"keep-alive", b"server", b"trailer", b"transfer-encoding", b"upgrade")
 )
 
 
@@ -28,16 +28,18 @@ class Context:
     tags: dict[str, str]
 
     @property
-    def outgoing(self) -> dict[str, str]:
-        """Headers for the engine."""
-        sent = {"traceparent": f"00-{self.trace_id}-{self.span_id}-{self.flags}"}
-        return {**sent, "tracestate": self.state} if self.state else sent
+    def outgoing(self) -> bytes:
+        """Header lines for the engine."""
+        sent = f"traceparent: 00-{self.trace_id}-{self.span_id}-{self.flags}\r\n"
+        return (f"{sent}tracestate: {self.state}\r\n" if self.state else sent).encode()
 
 
 def secret(headers: dict[bytes, bytes]) -> str:
-    """The bearer token, or nothing."""
+    """The bearer token, or what clients of the messages API send instead, or nothing."""
     scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
+    if scheme.lower() == "bearer":
+        return token.strip()
+    return headers.get(b"x-api-key", b"").decode("latin-1").strip()
 
 
 def context(headers: dict[bytes, bytes]) -> Context:
@@ -57,9 +59,7 @@ def context(headers: dict[bytes, bytes]) -> Context:
     )
 
 
-def of_json(body: bytes) -> list[tuple[bytes, bytes]]:
-    """Headers of a JSON answer of our own."""
-    return [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+JSON = (b"content-type", b"application/json")
 
 
 def forwarded(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

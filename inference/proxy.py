@@ -1,6 +1,6 @@
 """The server in front of the engines: who may call, what they may ask for, and what it tells about itself.
 
-A raw ASGI application; what happens within one call is in inference.call. Run it with
+What happens within one call is in inference.call; bytes and connections are in inference.http1. Run it with
 ``python -m inference.proxy --port 8080 --name proxy-1``. No Django, no database, no ClickHouse.
 """
 
@@ -9,26 +9,33 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import socket
+import sys
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote
 
 import orjson
-import uvicorn
+import uvloop
 
 from inference import errors, headers
-from inference.call import PATHS, Call, Message, Receive, Room, Send
+from inference.call import PATHS, Call, Room
 from inference.errors import Refusal
 from inference.follower import Follower
+from inference.http1.client import Client
+from inference.http1.request import Request
+from inference.http1.server import Limits, Server
 from inference.metrics import Metrics
 from inference.routing import Key, Snapshot
-from inference.spool import Spool
+from inference.spool import Spool, SpoolBusyError
 from inference.upstream import Upstreams
 
 log = logging.getLogger(__name__)
 _MODELS = "/v1/models"
+_GRACE_SECONDS = 30.0
 Page = Callable[[], tuple[int, bytes, bytes]]
 
 
@@ -45,6 +52,8 @@ class Settings:
     spool_limit: int = 20 << 30
     silence_seconds: float = 300.0
     """How long an engine may say nothing."""
+    limits: Limits = field(default_factory=Limits)
+    """What a client's connection may do."""
 
     @classmethod
     def from_environment(cls, name: str) -> "Settings":
@@ -62,8 +71,16 @@ class Settings:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What a path does for who has a key."""
+
+    method: str
+    serve: Callable[[Key, Request, Client], Awaitable[None]]
+
+
 class Proxy:
-    """The ASGI application."""
+    """Everything that one process serves."""
 
     def __init__(self, settings: Settings) -> None:
         self.metrics = Metrics()
@@ -71,6 +88,7 @@ class Proxy:
         self.follower = Follower(
             settings.web_url, settings.token, settings.name, settings.home / "proxy" / "snapshot.json"
         )
+        self.server = Server(self.handle, _complain, settings.limits)
         self._upstreams = Upstreams(settings.silence_seconds)
         self._room = Room(
             self.follower, self.spool, self._upstreams, self.metrics, settings.name, settings.body_limit
@@ -80,76 +98,75 @@ class Proxy:
             "/ready": self._ready,
             "/metrics": self._metrics,
         }
+        self._endpoints: dict[str, Endpoint] = {
+            **{path: Endpoint("POST", self._call) for path in PATHS},
+            _MODELS: Endpoint("GET", self._models),
+        }
+        self._model = Endpoint("GET", self._models)
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Serve one request, or the server's start and stop."""
-        if scope["type"] == "lifespan":
-            await self._live(receive, send)
-        elif scope["type"] == "http":
-            await self._serve(scope, receive, send)
+    async def start(self, host: str, port: int, *, share_port: bool = False) -> None:
+        """Open the spool and the connections, begin to follow the routes, and listen.
 
-    async def start(self) -> None:
-        """Open the spool and the connections, and begin to follow the routes."""
+        Raises OSError and SpoolBusyError.
+        """
         self.spool.start()
-        await self._upstreams.start()
+        self._upstreams.start()
         self.follower.load()
         self._following = asyncio.create_task(self.follower.follow(self._changed))
+        await self.server.start(host, port, share_port=share_port)
 
-    async def stop(self) -> None:
-        """Close what start opened; every recording that was closed is on disk after it."""
+    async def stop(self, grace_seconds: float = _GRACE_SECONDS) -> None:
+        """Let calls end, and close what start opened; every recording that was closed is on disk after it."""
+        await self.server.stop(grace_seconds)
         self._following.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._following
-        await self._upstreams.stop()
+        self._upstreams.stop()
         await self.spool.stop()
 
-    async def _live(self, receive: Receive, send: Send) -> None:
-        steps: tuple[tuple[str, Callable[[], Awaitable[None]]], ...]
-        steps = (("startup", self.start), ("shutdown", self.stop))
-        for step, act in steps:
-            await receive()
-            try:
-                await act()
-            except Exception as error:
-                log.exception("%s failed", step)
-                await send({"type": f"lifespan.{step}.failed", "message": str(error)})
-                return
-            await send({"type": f"lifespan.{step}.complete"})
-
-    async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
-        path, method = scope["path"], scope["method"]
-        if page := self._pages.get(path):
-            await _answer(send, *page())
+    async def handle(self, request: Request, client: Client) -> None:
+        """Serve one request."""
+        path = request.path
+        if (page := self._pages.get(path)) is not None:
+            status, body, kind = page()
+            client.answer(status, [(b"content-type", kind)], body)
             return
-        is_models = path == _MODELS or path.startswith(_MODELS + "/")
-        if path not in PATHS and not is_models:
-            await _refuse(send, errors.not_found(path))
+        endpoint = self._endpoints.get(path)
+        if endpoint is None and path.startswith(_MODELS + "/"):
+            endpoint = self._model
+        if endpoint is None:
+            _refuse(client, errors.not_found(path))
             return
-        secret = headers.secret(dict(scope["headers"]))
+        secret = headers.secret(request.headers)
         key = self.follower.snapshot.authorise(secret, time.time()) if secret else None
         if key is None:
             self.metrics.unauthenticated.inc()
-            await _refuse(send, errors.unauthenticated())
-        elif method != ("GET" if is_models else "POST"):
-            await _refuse(send, errors.wrong_method(method, path))
-        elif is_models:
-            await self._models(send, key, path.removeprefix(_MODELS).removeprefix("/"))
+            _refuse(client, errors.unauthenticated())
+        elif request.method != endpoint.method:
+            _refuse(client, errors.wrong_method(request.method, path), (b"allow", endpoint.method.encode()))
         else:
-            with self.metrics.in_flight.track_inprogress():
-                await Call(self._room, key, scope, receive, send).serve()
+            await endpoint.serve(key, request, client)
 
-    async def _models(self, send: Send, key: Key, name: str) -> None:
+    async def _call(self, key: Key, request: Request, client: Client) -> None:
+        self.metrics.in_flight.inc()
+        try:
+            await Call(self._room, key, request, client).serve()
+        finally:
+            self.metrics.in_flight.dec()
+
+    async def _models(self, key: Key, request: Request, client: Client) -> None:
+        name = unquote(request.path.removeprefix(_MODELS).removeprefix("/"))
         found = [
             {"id": route.name, "object": "model", "created": route.created, "owned_by": "flywheel"}
             for route in self.follower.snapshot.routes_for(key)
             if name in ("", route.name)
         ]
         if not name:
-            await _answer(send, 200, orjson.dumps({"object": "list", "data": found}))
+            client.answer(200, [headers.JSON], orjson.dumps({"object": "list", "data": found}))
         elif found:
-            await _answer(send, 200, orjson.dumps(found[0]))
+            client.answer(200, [headers.JSON], orjson.dumps(found[0]))
         else:
-            await _refuse(send, errors.unknown_model(f"The model '{name}' does not exist."))
+            _refuse(client, errors.unknown_model(f"The model '{name}' does not exist."))
 
     def _changed(self, snapshot: Snapshot) -> None:
         log.info("routing snapshot %d is in force", snapshot.number)
@@ -162,6 +179,8 @@ class Proxy:
         why = self.spool.error and f"the spool takes nothing: {self.spool.error}"
         if not self.follower.known:
             why = "no routing snapshot yet"
+        if self.server.is_stopping:
+            why = "stopping"
         state = {
             "status": "not ready" if why else "ready",
             "why": why,
@@ -177,38 +196,45 @@ class Proxy:
         return 200, self.metrics.page(), b"text/plain; version=0.0.4; charset=utf-8"
 
 
-async def _answer(send: Send, status: int, body: bytes, kind: bytes = b"application/json") -> None:
-    sent = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": sent})
-    await send({"type": "http.response.body", "body": body})
+def _refuse(client: Client, refusal: Refusal, *more: tuple[bytes, bytes]) -> None:
+    client.answer(refusal.status, [headers.JSON, *more], refusal.body)
 
 
-async def _refuse(send: Send, refusal: Refusal) -> None:
-    await _answer(send, refusal.status, refusal.body)
+def _complain(status: int, why: str) -> bytes:
+    return errors.no_request(status, why).body
 
 
-def main() -> None:
-    """Serve until told to stop; calls in flight may take half a minute to end."""
+async def _serve(proxy: Proxy, host: str, port: int, *, share_port: bool) -> None:
+    """Until told to stop; calls in flight may take half a minute to end."""
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    await proxy.start(host, port, share_port=share_port)
+    await told.wait()
+    await proxy.stop()
+
+
+def main() -> int:
+    """Command line. Exit 1, with one line, when the port or the spool can't be had."""
     parser = argparse.ArgumentParser(prog="python -m inference.proxy", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--name", default=socket.gethostname(), help="How web lists this proxy.")
+    parser.add_argument(
+        "--share-port",
+        action="store_true",
+        help="Listen beside other proxies of this machine (SO_REUSEPORT); each needs a spool of its own.",
+    )
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    uvicorn.run(
-        Proxy(Settings.from_environment(options.name)),
-        host=options.host,
-        port=options.port,
-        http="httptools",
-        loop="uvloop",
-        ws="none",
-        lifespan="on",
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        timeout_graceful_shutdown=30,
-    )
+    proxy = Proxy(Settings.from_environment(options.name))
+    try:
+        uvloop.run(_serve(proxy, options.host, options.port, share_port=options.share_port))
+    except (OSError, SpoolBusyError) as error:
+        print(f"proxy: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -83,13 +83,13 @@ class Record:
         else:
             self._recording = recording
 
-    async def write(self, chunk: bytes) -> None:
+    def write(self, chunk: bytes) -> None:
         """Add bytes as the engine sent them."""
         if "first_byte_us" not in self.closed:
             self.closed["first_byte_us"] = self._now_us()
             self._metrics.first_byte.observe(time.perf_counter() - self._clock)
         if self._recording is not None:
-            await self._recording.write(chunk)
+            self._recording.write(chunk)
 
     async def close(self, end_reason: str, status: int, error: str = "", *, durable: bool = True) -> None:
         """End, once; what comes after does not count. With ``durable`` returns when it is on disk.

@@ -1,24 +1,21 @@
-"""Connections to engines: a pool, timeouts, another replica before the first byte, and who is out of order.
+"""Asking engines: another replica before the first byte, and who is out of order.
 
-Knows how to reach an engine and what its silence means; leaves what is said to the callers.
+Knows which replica to ask next and what its silence means; leaves connections to inference.http1 and what is
+said to the callers.
 """
 
-import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import aiohttp
-
+from inference.http1.channel import BrokenOffError, Origin, Response, SilentError
+from inference.http1.pool import ConnectError, Pool
 from inference.routing import Upstream
 
 _BUSY = frozenset({429, 500, 502, 503, 504})
 """Answers after which another replica is asked, if there is one."""
-_KEEP_SECONDS = 4.0
-"""Idle connections are dropped before uvicorn, which engines run on, does so after five seconds."""
 
 
 class UnreachableError(RuntimeError):
@@ -34,17 +31,12 @@ class UnreachableError(RuntimeError):
 
 @dataclass(slots=True)
 class Reached:
-    """An answer whose headers have come."""
+    """An answer whose head has come. ``Upstreams.leave`` must follow."""
 
-    response: aiohttp.ClientResponse
+    response: Response
     upstream: Upstream
     tried: list[dict[str, str]] = field(default_factory=list)
     """Replicas asked before, and why they did not answer."""
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises aiohttp.ClientError when it breaks off, TimeoutError on silence."""
-        async for chunk in self.response.content.iter_any():
-            yield chunk
 
 
 class Upstreams:
@@ -57,89 +49,68 @@ class Upstreams:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
-        self._timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=connect_seconds, sock_read=silence_seconds
-        )
+        self._pool = Pool(silence_seconds, connect_seconds)
+        self._heads: dict[tuple[Upstream, str], tuple[Origin, bytes]] = {}
         self.in_flight: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
         self._back_at: dict[str, float] = {}
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Open the pool; call in the event loop."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_SECONDS, ttl_dns_cache=30),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            timeout=self._timeout,
-            skip_auto_headers=("User-Agent", "Content-Type"),
-        )
+        self._pool.start()
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """Close every connection."""
-        await self._session.close()
+        self._pool.stop()
 
-    @asynccontextmanager
-    async def post(
-        self, replicas: Sequence[Upstream], path: str, body: bytes, headers: dict[str, str]
-    ) -> AsyncIterator[Reached]:
-        """Ask the least busy replica that is in order, then the others, until one answers.
+    async def reach(self, replicas: Sequence[Upstream], path: str, body: bytes, headers: bytes) -> Reached:
+        """Post to the least busy replica in order, then the others, until one answers.
 
-        Raises UnreachableError when none does. A busy or broken replica's own answer counts when no other is
-        left. Leaving the context before the body's end closes the connection, which stops the engine's work.
+        ``headers`` are lines, each with its end. Raises UnreachableError when none answers. A busy or broken
+        replica's own answer counts when no other is left. The caller hands the outcome to ``leave``.
         """
-        reached = await self._reach(replicas, path, body, headers)
-        name = reached.upstream.name
-        self.in_flight[name] += 1
-        try:
-            yield reached
-        finally:
-            self.in_flight[name] -= 1
-            if reached.response.content.at_eof():
-                reached.response.release()
-            else:
-                reached.response.close()
-
-    async def _reach(
-        self, replicas: Sequence[Upstream], path: str, body: bytes, headers: dict[str, str]
-    ) -> Reached:
         tried: list[dict[str, str]] = []
         timed_out = False
         order = self._order(replicas)
         for position, upstream in enumerate(order):
+            self.in_flight[upstream.name] += 1
+            response: Response | None = None
             try:
                 response = await self._ask(upstream, path, body, headers)
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                timed_out = isinstance(error, TimeoutError) and not isinstance(
-                    error, aiohttp.ConnectionTimeoutError
-                )
-                tried.append({"upstream": upstream.name, "why": _why(error)})
+            except (ConnectError, BrokenOffError, SilentError, OSError) as error:
+                timed_out = isinstance(error, SilentError)
+                tried.append({"upstream": upstream.name, "why": str(error) or type(error).__name__})
                 self._failed(upstream)
                 continue
+            finally:
+                if response is None:
+                    self.in_flight[upstream.name] -= 1
             if response.status in _BUSY and position + 1 < len(order):
                 tried.append({"upstream": upstream.name, "why": f"HTTP {response.status}"})
-                response.close()
+                self.leave(Reached(response, upstream))
                 continue
             self._failures.pop(upstream.name, None)
             return Reached(response, upstream, tried)
         raise UnreachableError(tried, timed_out=timed_out)
 
-    async def _ask(
-        self, upstream: Upstream, path: str, body: bytes, headers: dict[str, str]
-    ) -> aiohttp.ClientResponse:
-        sent = {**headers, "content-type": "application/json", "accept-encoding": "identity"}
-        if upstream.secret_env and (secret := os.environ.get(upstream.secret_env)):
-            sent["authorization"] = f"Bearer {secret}"
-        url = upstream.base_url + path
-        try:
-            return await self._session.post(url, data=body, headers=sent, allow_redirects=False)
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-            if isinstance(error, aiohttp.ClientConnectorError):
-                raise
-            # A kept connection that the engine had just dropped; on a new one it counts.
-            return await self._session.post(url, data=body, headers=sent, allow_redirects=False)
+    def leave(self, reached: Reached) -> None:
+        """Be done with an answer. Before its end this closes the connection: the engine stops its work."""
+        self.in_flight[reached.upstream.name] -= 1
+        reached.response.close()
 
-    def _order(self, replicas: Sequence[Upstream]) -> list[Upstream]:
+    async def _ask(self, upstream: Upstream, path: str, body: bytes, headers: bytes) -> Response:
+        known = self._heads.get((upstream, path))
+        if known is None:
+            known = self._heads[upstream, path] = _head(upstream, path)
+        origin, head = known
+        return await self._pool.ask(
+            origin, b"%b%bcontent-length: %d\r\n\r\n%b" % (head, headers, len(body), body)
+        )
+
+    def _order(self, replicas: Sequence[Upstream]) -> Sequence[Upstream]:
         """Those in order first, the least busy of them first; then, as a last resort, the others."""
+        if len(replicas) == 1:
+            return replicas
         now = self._clock()
         return sorted(
             replicas, key=lambda one: (self._back_at.get(one.name, 0.0) > now, self.in_flight[one.name])
@@ -151,9 +122,15 @@ class Upstreams:
         self._back_at[upstream.name] = self._clock() + pause
 
 
-def _why(error: BaseException) -> str:
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no connection ({error.strerror or error})"
-    if isinstance(error, TimeoutError | asyncio.TimeoutError):
-        return "no answer in time"
-    return str(error) or type(error).__name__
+def _head(upstream: Upstream, path: str) -> tuple[Origin, bytes]:
+    """What a request to an engine begins with, made once."""
+    origin = Origin.parse(upstream.base_url)
+    lines = [
+        f"POST {origin.prefix}{path} HTTP/1.1",
+        f"host: {origin.authority}",
+        "content-type: application/json",
+        "accept-encoding: identity",
+    ]
+    if upstream.secret_env and (secret := os.environ.get(upstream.secret_env)):
+        lines.append(f"authorization: Bearer {secret}")
+    return origin, ("\r\n".join(lines) + "\r\n").encode("latin-1")

@@ -91,13 +91,12 @@ class Recording:
             raise SpoolFailedError(self._spool.error)
         self._append(Kind.OPEN, header, request, None)
 
-    async def write(self, data: bytes) -> None:
-        """Add bytes of the answer. Waits only while the spool's queue is full."""
+    def write(self, data: bytes) -> None:
+        """Add bytes of the answer. Whoever writes much waits for ``Spool.room`` while the spool is full."""
         self._buffer.append(data)
         self._buffered += len(data)
         if self._buffered >= PART_BYTES:
             self._append(Kind.PART, None, self._take(), None)
-            await self._spool.room()
 
     async def close(
         self,
@@ -220,9 +219,14 @@ class Spool:
             entry.stat().st_size for entry in os.scandir(self.directory) if entry.name.endswith(".segment")
         )
 
+    @property
+    def is_full(self) -> bool:
+        """Whether more waits to be written than should: a slow disk slows engines down, not memory up."""
+        return self._queued > self._queue_bytes
+
     async def room(self) -> None:
-        """Wait until the queue is below its limit: a slow disk slows engines down, not memory up."""
-        while self._queued > self._queue_bytes:
+        """Wait until the queue is below its limit."""
+        while self.is_full:
             waiter = self._loop.create_future()
             self._room.append(waiter)
             await waiter

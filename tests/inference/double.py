@@ -54,6 +54,16 @@ async def serving(app: Any) -> AsyncIterator[str]:
         await server.shutdown()
 
 
+@contextlib.asynccontextmanager
+async def listening(app: Proxy) -> AsyncIterator[str]:
+    """Run a proxy; gives its base address."""
+    await app.start("127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{app.server.port}"
+    finally:
+        await app.stop(grace_seconds=1)
+
+
 def piece(text: str, finish: str | None = None) -> bytes:
     """One event of a chat, without tokens."""
     choice = {"index": 0, "delta": {"content": text}, "logprobs": None, "finish_reason": finish}
@@ -260,7 +270,7 @@ async def proxying(
     made = Settings(home, home / "spool", nowhere, "token", "proxy", **settings)
     app = Proxy(made)
     async with (
-        serving(app) as url,
+        listening(app) as url,
         aiohttp.ClientSession() as http,
         AsyncOpenAI(base_url=url + "/v1", api_key=SECRET, max_retries=0) as client,
     ):

@@ -111,7 +111,7 @@ async def _spool(directory: Path, raws: list[RawExchange]) -> list[str]:
     for one in raws:
         recording = writer.record(UUID(one.exchange_id))
         recording.open(one.opened, one.request)
-        await recording.write(one.response)
+        recording.write(one.response)
         await recording.close(one.closed, durable=False)
     await writer.stop()
     return [one.exchange_id for one in raws]

@@ -341,7 +341,7 @@ def test_an_open_exchange_of_a_dead_proxy_is_a_row(store: Store, tmp_path: Path)
         "    one, two = spooled.raw(1), spooled.raw(2)\n"
         "    first = spool.record(uuid.UUID(one.exchange_id)); first.open(one.opened, one.request)\n"
         "    second = spool.record(uuid.UUID(two.exchange_id)); second.open(two.opened, two.request)\n"
-        "    await second.write(two.response); await second.close(two.closed)\n"
+        "    second.write(two.response); await second.close(two.closed)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         "asyncio.run(main())\n"
     )

@@ -29,7 +29,7 @@ async def spool(tmp_path: Path) -> AsyncIterator[Spool]:
 
 async def put(spool: Spool, request: bytes = b"{}", response: bytes = b"ok", **closed: Any) -> str:
     recording = begin(spool, request)
-    await recording.write(response)
+    recording.write(response)
     await recording.close({"end_reason": "complete", **closed})
     return name(recording)
 
@@ -83,7 +83,7 @@ async def test_order_is_that_of_the_ends(spool: Spool) -> None:
 
 async def test_a_checkpoint_keeps_what_began_before_it_and_ends_after(spool: Spool) -> None:
     long = begin(spool)
-    await long.write(b"x" * 100_000)
+    long.write(b"x" * 100_000)
     short = await put(spool)
     with SpoolReader(spool.directory) as reader:
         ((position, raw),) = reader.read(10)
@@ -134,7 +134,7 @@ async def test_a_dead_epochs_open_exchanges_end_as_proxy_died(tmp_path: Path) ->
     spool = Spool(tmp_path)
     spool.start()
     orphans = [begin(spool, b"asked"), begin(spool)]
-    await orphans[0].write(b"y" * 70_000)
+    orphans[0].write(b"y" * 70_000)
     done = await put(spool)
     with SpoolReader(tmp_path) as reader:
         assert [raw.exchange_id for _, raw in reader.read(10)] == [done]
@@ -223,7 +223,7 @@ async def test_a_failed_sync_moves_everything_unsynced_to_a_new_file(tmp_path: P
     spool.start()
     before = await put(spool)
     long = begin(spool)
-    await long.write(b"z" * 100_000)
+    long.write(b"z" * 100_000)
     failing.add(1)
     hit = await put(spool)
     await long.close({"end_reason": "complete"})
@@ -460,7 +460,8 @@ async def test_a_slow_disk_holds_writers_back_not_in_memory(tmp_path: Path) -> N
 
     async def flood() -> None:
         for _ in range(100):
-            await recording.write(b"w" * 100_000)
+            recording.write(b"w" * 100_000)
+            await spool.room()
 
     flooding = asyncio.create_task(flood())
     await asyncio.sleep(0.1)
@@ -482,7 +483,7 @@ def written(directory: Path, sizes: list[int]) -> tuple[list[str], bytes, Path]:
         spool.start()
         recordings = [begin(spool) for _ in sizes]
         for recording, size in zip(recordings, sizes, strict=True):
-            await recording.write(os.urandom(size))
+            recording.write(os.urandom(size))
         for recording in recordings:
             await recording.close({"end_reason": "complete"})
         await spool.stop()
