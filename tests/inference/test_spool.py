@@ -390,7 +390,7 @@ async def test_what_cannot_be_encoded_costs_itself_alone(
 
     monkeypatch.setattr(spool._packer, "pack", pack)
     poisoned, other = begin(spool), begin(spool)
-    await poisoned.write(b"poison")
+    poisoned.write(b"poison")
     with pytest.raises(SpoolFailedError, match="no such thing"):
         await poisoned.close({"end_reason": "complete"})
     await other.close({"end_reason": "complete"})
