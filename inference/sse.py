@@ -9,16 +9,31 @@ from collections.abc import Iterator
 _BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r(?!\n)")
 _LINE = re.compile(rb"\r\n|\n|\r")
 DONE = b"[DONE]"
+MOST_BYTES = 32 << 20
+"""The longest event that is taken for one."""
 
 
 class StreamError(ValueError):
     """What came is no event stream."""
 
 
+def end_of_event(data: bytes, at: int) -> int:
+    """Where the event that begins at ``at`` ends, its blank line included; -1 while it is not whole."""
+    blank = line = data.find(b"\n", at)
+    if line >= 0 and not data.startswith(b"\n", line + 1):
+        blank = data.find(b"\n\n", line)
+    if data.find(b"\r", at, blank if blank >= 0 else len(data)) < 0:
+        return blank + 2 if blank >= 0 and data.startswith(b"\n", blank + 1) else -1
+    match = _BLANK_LINE.search(data, at)
+    if match is None or (match.end() == len(data) and match[0] == b"\r\r"):
+        return -1  # a line feed may follow
+    return match.end()
+
+
 class Splitter:
     """Cuts chunks, however they are cut, into whole events. ``limit`` bounds one event's bytes."""
 
-    def __init__(self, limit: int = 32 << 20) -> None:
+    def __init__(self, limit: int = MOST_BYTES) -> None:
         self._limit = limit
         self._rest = b""
 
@@ -27,16 +42,9 @@ class Splitter:
         data = self._rest + chunk if self._rest else chunk
         events: list[bytes] = []
         at = 0
-        if b"\r" not in data:
-            while (end := data.find(b"\n\n", at)) >= 0:
-                events.append(data[at : end + 2])
-                at = end + 2
-        else:
-            for match in _BLANK_LINE.finditer(data):
-                if match.end() == len(data) and match[0] == b"\r\r":
-                    break  # a line feed may follow
-                events.append(data[at : match.end()])
-                at = match.end()
+        while (end := end_of_event(data, at)) >= 0:
+            events.append(data[at:end])
+            at = end
         self._rest = data[at:] if at else data
         if len(self._rest) > self._limit:
             raise StreamError(f"an event of more than {self._limit} bytes")

@@ -1,0 +1,161 @@
+"""Takes out of an engine's answer what was added to it, by cutting bytes laid out as vLLM does. Pure.
+
+A JSON answer's layout is looked for anew each time. A stream repeats its layout in every event, so it is
+learned once, from an event that was read and written as JSON, and believed only if cutting that event gives
+the same. Whatever lies otherwise is not touched: its caller reads and writes JSON instead.
+
+What is searched for holds a bare quote before or after a comma, a colon or a brace. In JSON a quote within a
+string is escaped, so these are found in the structure and never in a text.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Self
+
+import orjson
+
+_IDS = re.compile(rb'("(?:prompt_)?token_ids":)\[[0-9,]*\]')
+_SOME_IDS = re.compile(rb'"(?:prompt_)?token_ids":(?!null)')
+_MODEL = re.compile(rb'("model"\s*:\s*)"(?:[^"\\]|\\.)*"')
+_TAIL = re.compile(rb'(,"finish_reason":null(?:,"[a-z_]+":null)*,"token_ids":)\[[0-9,]*\]\}\]\}\n\n')
+_LOGPROBS = b',"logprobs":{'
+_UNFINISHED = b'"finish_reason":null'
+_FINISHED = b'"finish_reason":"'
+_BRACE = ord("}")
+_EMPTY = b',"delta":{}'
+
+
+def rename(answer: bytes, model: bytes) -> bytes:
+    """The answer's bytes under another model name, given as JSON."""
+    return _MODEL.sub(lambda found: found[1] + model, answer, count=1)
+
+
+def without_logprobs(answer: bytes) -> bytes | None:
+    """A JSON answer with each choice's logprobs null; None when its layout is another.
+
+    Knows one: no spaces, and ``finish_reason`` right after ``logprobs``, whose strings hold no brackets.
+    """
+    pieces: list[bytes] = []
+    at = 0
+    while (begin := answer.find(b'"logprobs":{', at)) >= 0:
+        begin += len(b'"logprobs":')
+        # Within the value no name follows ``]}``, so the first one is the choice's next.
+        end = answer.find(b']},"', begin) + 2
+        if end < 2 or not answer.startswith(b',"finish_reason":', end):
+            return None
+        pieces += (answer[at:begin], b"null")
+        at = end
+    answer = b"".join((*pieces, answer[at:]))
+    return answer if answer.count(b'"logprobs":') == answer.count(b'"logprobs":null') else None
+
+
+def without_ids(answer: bytes) -> bytes | None:
+    """A JSON answer with its token ids null; None when its layout is another."""
+    answer = _IDS.sub(rb"\1null", answer)
+    return None if _SOME_IDS.search(answer) else answer
+
+
+@dataclass(frozen=True, slots=True)
+class Renaming:
+    """A stream's events in which only the model's name changes."""
+
+    head: bytes
+    """How each event begins, up to the model's name."""
+    renamed: bytes
+    """The same with the public name."""
+
+    @classmethod
+    def learn(cls, event: bytes, message: dict[str, Any], model: str) -> Self | None:
+        """From an event and what it holds; None when it is laid out otherwise."""
+        if "model" not in message or "choices" not in message:
+            return None
+        head, renamed = _head(message, "model", message["model"]), _head(message, "model", model)
+        return cls(head, renamed) if event.startswith(head + b",") else None
+
+    def take(self, data: bytes, at: int, out: list[bytes]) -> int:
+        """Append to ``out`` the events from ``at`` on that finish no choice; gives where it stopped."""
+        head, renamed, skip = self.head, self.renamed, len(self.head)
+        find = data.find
+        while data.startswith(head, at):
+            begin = at + skip
+            end = find(b"\n", begin) + 2
+            if end < 2 or data[end - 1 : end] != b"\n" or find(_UNFINISHED, begin, end) < 0:
+                break
+            if find(_FINISHED, begin, end) >= 0:
+                break
+            out.append(renamed)
+            out.append(data[begin:end])
+            at = end
+        return at
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A stream's events that carry one choice's next tokens, and what of them goes."""
+
+    head: bytes
+    """How each event begins, up to its choice's index."""
+    renamed: bytes
+    """The same with the public name."""
+    tail: bytes
+    """How the logprobs end and what follows them, up to the ids."""
+    kept: bytes
+    """What stands in the place of logprobs and tail."""
+
+    @classmethod
+    def learn(cls, event: bytes, message: dict[str, Any], model: str, cleaned: dict[str, Any]) -> Self | None:
+        """From an event, what it holds, and that cleaned; None when it is laid out otherwise."""
+        found = _TAIL.search(event)
+        if found is None or "model" not in message:
+            return None
+        opening = b',"choices":[{"index":'
+        made = cls(
+            _head(message, "choices", message["model"]) + opening,
+            _head(message, "choices", model) + opening,
+            b"]}" + found[1] + b"[",
+            b',"logprobs":null' + found[1] + b"null}]}\n\n",
+        )
+        out: list[bytes] = []
+        if made.take(event, 0, out) != len(event) or not out:
+            return None
+        return made if orjson.loads(b"".join(out)[len(b"data: ") :]) == cleaned else None
+
+    def take(self, data: bytes, at: int, out: list[bytes]) -> int:
+        """Append to ``out`` what stays of the events from ``at`` on; gives where it stopped.
+
+        An event whose delta is empty only carried its tokens, and goes.
+        """
+        head, renamed, skip, tail, kept = self.head, self.renamed, len(self.head), self.tail, self.kept
+        find, begins, tail_length = data.find, data.startswith, len(self.tail)
+        while begins(head, at):
+            begin = at + skip
+            end = find(b"\n", begin)
+            logprobs = find(_LOGPROBS, begin, end)
+            # Before the logprobs no brace is open but the choice's own: at most the delta's, closed again.
+            if (
+                end < 0
+                or logprobs < 0
+                or data.count(b"{", begin, logprobs) != (data[logprobs - 1] == _BRACE)
+                # Within the value no name follows ``]}``, so the first one is the choice's next.
+                or not begins(tail, after := find(b']},"', logprobs, end))
+            ):
+                break
+            closing = find(b"]", after + tail_length, end)
+            if closing + 4 != end or not begins(b"]}]}\n\n", closing):
+                break
+            if not data.endswith(_EMPTY, begin, logprobs):
+                out += (renamed, data[begin:logprobs], kept)
+            at = end + 2
+        return at
+
+
+def _head(message: dict[str, Any], name: str, model: str) -> bytes:
+    """How an event with this message begins: with what comes before ``name``, or up to it for the model."""
+    first: dict[str, Any] = {}
+    for key, value in message.items():
+        if key == name and name != "model":
+            break
+        first[key] = model if key == "model" else value
+        if key == name:
+            break
+    return b"data: " + orjson.dumps(first)[:-1]

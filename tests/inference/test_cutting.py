@@ -1,0 +1,283 @@
+"""Cutting bytes gives what reading and writing JSON gives: whatever the text, however the stream is cut."""
+
+import json
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from inference.capture import Plan, Stream, clean_body, plan
+from inference.sse import DONE, Splitter, StreamError, payload
+from tests.inference.recorded import PAIRS
+
+HOSTILE = (
+    *('","logprobs":{"content":[', ',"logprobs":{', ']},"finish_reason":null,"token_ids":[', "]}]}\n\n"),
+    *('"finish_reason":"stop"', '"finish_reason":null', '\n\ndata: {"id":"x"', '"model":"m"', '","delta":{}'),
+    *(
+        '"',
+        "\\",
+        '\\"',
+        "{",
+        "}",
+        "{}",
+        "[",
+        "]",
+        "\r\n\r\n",
+        "\n\n",
+        "[DONE]",
+        '{"error":1}',
+        "é",
+        "𝄞",
+        "\u2028",
+    ),
+)
+WISHES: list[dict[str, Any]] = [{}, {}, {}, {"return_token_ids": True}, {"logprobs": 1}]
+TEXT = st.lists(st.sampled_from(HOSTILE) | st.text(max_size=6), max_size=4).map("".join)
+IDS = st.integers(0, 200_000)
+
+
+def entry(token: int) -> dict[str, Any]:
+    text = f"token_id:{token}"
+    return {"token": text, "logprob": -1.25, "bytes": list(text.encode())}
+
+
+def logprobs(surface: str, ids: list[int]) -> dict[str, Any]:
+    if surface == "chat":
+        return {"content": [{**entry(i), "top_logprobs": [entry(i), entry(i + 1)]} for i in ids]}
+    return {
+        "text_offset": [0] * len(ids),
+        "token_logprobs": [-1.25] * len(ids),
+        "tokens": [f"token_id:{i}" for i in ids],
+        "top_logprobs": [{f"token_id:{i}": -1.25, f"token_id:{i + 1}": -2.5} for i in ids],
+    }
+
+
+DELTAS = st.one_of(
+    st.just({}),
+    TEXT.map(lambda text: {"content": text}),
+    TEXT.map(lambda text: {"reasoning": text}),
+    TEXT.map(lambda text: {"content": text, "extra": [text]}),
+    TEXT.map(lambda text: {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": text}}]}),
+    st.builds(lambda text, other: {"role": text, "logprobs": {"content": [other]}}, TEXT, TEXT),
+)
+
+
+@st.composite
+def choice(draw: st.DrawFn, surface: str, index: int, *, finish: str | None) -> dict[str, Any]:
+    """One choice of one event, as vLLM lays it out for chats and for completions; sometimes otherwise."""
+    ids = draw(st.lists(IDS, max_size=3))
+    has_logprobs = bool(ids) or draw(st.booleans())
+    found = logprobs(surface, ids) if has_logprobs else None
+    made: dict[str, Any] = {"index": index}
+    made |= {"delta": draw(DELTAS)} if surface == "chat" else {"text": draw(TEXT)}
+    made |= {"logprobs": found, "finish_reason": finish}
+    if surface == "completions":
+        made |= {"stop_reason": None, "prompt_token_ids": draw(st.sampled_from([None, [1, 2]]))}
+    elif finish or draw(st.integers(0, 9)) == 0:
+        made["stop_reason"] = draw(st.sampled_from([None, 5, 'a"b']))
+    made["token_ids"] = ids if found is not None else None
+    if draw(st.integers(0, 19)) == 0:
+        made = {name: made[name] for name in draw(st.permutations(list(made)))}
+    return made
+
+
+def dump(message: Any, *, spaced: bool) -> bytes:
+    text = json.dumps(message, ensure_ascii=False, separators=None if spaced else (",", ":"))
+    return text.encode()
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> tuple[str, Plan, list[bytes]]:
+    """A surface, a plan, and the events that an engine might answer with."""
+    surface = draw(st.sampled_from(["chat", "completions"]))
+    count = draw(st.integers(1, 3))
+    wish = draw(st.sampled_from(WISHES))
+    made = plan(
+        "chat" if surface == "chat" else "completions",
+        {"model": "desk", "stream": True, "n": count, **wish},
+        served="m",
+        public=draw(st.sampled_from(["desk", 'de"sk\\', "m"])),
+        capture=draw(st.sampled_from(["wire", "wire", "wire", "off"])),
+        top_k=5,
+    )
+    head = {"id": draw(st.sampled_from(["chatcmpl-1", 'a"b'])), "object": "o", "created": 17, "model": "m"}
+    messages: list[dict[str, Any]] = []
+    for _ in range(draw(st.integers(0, 12))):
+        several = 2 if draw(st.integers(0, 19)) == 0 else 1
+        indices = draw(st.lists(st.integers(0, count - 1), min_size=several, max_size=several))
+        choices = [draw(choice(surface, index, finish=None)) for index in indices]
+        more: dict[str, Any] = {"usage": {"total_tokens": 3}} if draw(st.integers(0, 19)) == 0 else {}
+        if draw(st.integers(0, 19)) == 0:
+            more["prompt_token_ids"] = [1, 2, 3]
+        messages.append({**head, "choices": choices, **more})
+    finishing = [draw(choice(surface, index, finish="stop")) for index in range(count)]
+    messages += [{**head, "choices": [one]} for one in finishing]
+    if draw(st.booleans()):
+        last = {"choices": [], "usage": {"total_tokens": 3}, "system_fingerprint": "f"}
+        messages.append({**head, **last})
+    end = draw(st.sampled_from([b"\n", b"\n", b"\n", b"\r\n"]))
+    spaced = draw(st.integers(0, 9)) == 0
+    events = [b"data: " + dump(message, spaced=spaced) + end + end for message in messages]
+    return surface, made, [*events, b"data: [DONE]" + end + end]
+
+
+def values(sent: bytes) -> list[Any]:
+    found = [payload(one) or b"" for one in Splitter().feed(sent)]
+    return [one if one == DONE else orjson.loads(one) for one in found]
+
+
+def slowly(made: Plan, events: list[bytes]) -> tuple[bytes, bytes]:
+    """Event by event, each read and written as JSON: nothing is learned from one for the next."""
+    running = Stream(made)
+    sent = b"".join(running.feed(event) for event in events)
+    assert running.ended
+    return sent, running.held()
+
+
+def quickly(made: Plan, chunks: list[bytes]) -> tuple[bytes, bytes]:
+    running = Stream(made)
+    sent = b"".join([running.feed_chunk(chunk) for chunk in chunks] + [running.finish()])
+    assert running.ended
+    assert not running.broken
+    return sent, running.held()
+
+
+@settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
+@given(streams(), st.lists(st.floats(0, 1), max_size=6))
+def test_a_stream_cut_in_bytes_is_the_one_read_as_json(
+    found: tuple[str, Plan, list[bytes]], cuts: list[float]
+) -> None:
+    _, made, events = found
+    body = b"".join(events)
+    places = sorted({0, len(body), *(int(share * len(body)) for share in cuts)})
+    chunks = [body[a:b] for a, b in pairwise(places)]
+    (sent, held), (expected, expected_held) = quickly(made, chunks), slowly(made, events)
+    assert values(sent) == values(expected)
+    assert values(held) == values(expected_held)
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_a_body_cut_in_bytes_is_the_one_read_as_json(data: st.DataObject) -> None:
+    surface = data.draw(st.sampled_from(["chat", "completions"]))
+    wish = data.draw(st.sampled_from(WISHES))
+    made = plan(
+        "chat" if surface == "chat" else "completions",
+        {"model": "desk", **wish},
+        served="m",
+        public='de"sk',
+        capture="wire",
+        top_k=5,
+    )
+    choices = [
+        data.draw(choice(surface, index, finish="stop")) for index in range(data.draw(st.integers(1, 3)))
+    ]
+    message = {"id": "x", "model": "m", "choices": choices, "prompt_token_ids": [1, 2], "usage": {}}
+    cut, read = (clean_body(made, dump(message, spaced=spaced)) for spaced in (False, True))
+    assert orjson.loads(cut) == orjson.loads(read)
+
+
+@pytest.mark.parametrize("size", [1, 7, 700, 100_000])
+@pytest.mark.parametrize("name", sorted(n for n, p in PAIRS.items() if p.request.get("stream")))
+def test_recorded_streams_come_out_the_same_however_they_are_cut(name: str, size: int) -> None:
+    pair = PAIRS[name]
+    body = pair.captured.body
+    made = plan(
+        "chat" if "chat" in pair.path else "completions",
+        pair.request,
+        served="smollm2-135m",
+        public="desk",
+        capture="wire",
+        top_k=5,
+    )
+    (sent, held), (expected, expected_held) = (
+        quickly(made, [body[at : at + size] for at in range(0, len(body), size)]),
+        slowly(made, Splitter().feed(body)),
+    )
+    assert values(sent) == values(expected)
+    assert values(held) == values(expected_held)
+
+
+def test_the_layout_of_a_real_stream_is_learned() -> None:
+    """Otherwise all the tests here compare the slow way with itself."""
+    for name, pair in PAIRS.items():
+        if pair.request.get("stream") and "logprobs" not in name:
+            running = Stream(
+                plan(
+                    "chat" if "chat" in pair.path else "completions",
+                    pair.request,
+                    served="smollm2-135m",
+                    public="desk",
+                    capture="wire",
+                    top_k=5,
+                )
+            )
+            seen: list[bytes] = []
+            feed = running.feed
+
+            def watched(raw: bytes, feed: Callable[[bytes], bytes] = feed, seen: list[bytes] = seen) -> bytes:
+                seen.append(raw)
+                return feed(raw)
+
+            running.feed = watched  # type: ignore[method-assign]
+            running.feed_chunk(pair.captured.body)
+            tokens = sum(b'"finish_reason":null' in one and b'"logprobs":{' in one for one in seen)
+            assert tokens <= 2 * running._plan.choices
+
+
+def test_a_stream_that_can_not_be_read_on_says_so_and_gives_what_came_before() -> None:
+    pair = PAIRS["chat_streamed"]
+    made = plan("chat", pair.request, served="smollm2-135m", public="desk", capture="wire", top_k=5)
+    first = Splitter().feed(pair.captured.body)[0]
+    running = Stream(made)
+    assert running.feed_chunk(first + b"data: {oops\n\n" + first)
+    assert "can't be read" in running.broken
+    assert running.feed_chunk(first) == b""
+    with pytest.raises(StreamError):
+        Stream(made).feed(b"data: {oops\n\n")
+
+
+def test_an_event_without_end_is_no_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inference.capture.MOST_BYTES", 1000)
+    made = plan("chat", {"stream": True}, served="m", public="p", capture="off", top_k=5)
+    for body in (b"x" * 900, b"data: x\n" + b"y" * 900):
+        running = Stream(made)
+        assert running.feed_chunk(body) == b""
+        assert not running.broken
+        running.feed_chunk(b"z" * 200)
+        assert "1000" in running.broken
+
+
+def test_the_last_event_may_lack_its_blank_line() -> None:
+    made = plan("chat", {"stream": True}, served="m", public="p", capture="off", top_k=5)
+    running = Stream(made)
+    assert running.feed_chunk(b'data: {"choices":[]}\n\ndata: [DO') == b'data: {"choices":[]}\n\n'
+    assert running.feed_chunk(b"NE]") == running.finish() == b""
+    assert running.ended
+    assert running.held() == b"data: [DONE]"
+
+
+@pytest.mark.parametrize("capture", ["wire", "off"])
+def test_one_event_may_go_on_with_one_choice_and_finish_another(capture: str) -> None:
+    made = plan("chat", {"stream": True, "n": 2}, served="m", public="p", capture=capture, top_k=5)
+
+    def said(index: int, finish: str | None) -> dict[str, Any]:
+        found = logprobs("chat", [7]) if capture == "wire" else None
+        told = {"index": index, "delta": {"content": "a"}, "logprobs": found, "finish_reason": finish}
+        return {**told, "token_ids": [7] if found else None}
+
+    def one(*choices: dict[str, Any]) -> bytes:
+        message = {"id": "x", "object": "o", "created": 1, "model": "m", "choices": choices}
+        return b"data: " + dump(message, spaced=False) + b"\n\n"
+
+    first, both, last = one(said(0, None)), one(said(0, None), said(1, "stop")), one(said(0, "stop"))
+    running = Stream(made)
+    assert values(running.feed_chunk(first + first + both))
+    assert not running.ended
+    assert running.feed_chunk(last) == b""
+    assert running.ended
+    assert values(running.held())[0]["choices"][0]["finish_reason"] == "stop"
