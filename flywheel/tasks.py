@@ -1,8 +1,16 @@
 """What Celery calls. A task is only a hint: flywheel.jobs decides whether there is anything to do."""
 
+import logging
+
+import redis
+
 from flywheel import datasets, evaluation, jobs, rollout, training
 from flywheel.celery import app
 from flywheel.models import Job
+from inference import budgets
+from inference.clickhouse import Unavailable
+
+log = logging.getLogger(__name__)
 
 WORK: dict[str, jobs.Work] = {
     Job.Kind.DATASET: lambda job, lease: datasets.build(job.dataset_version, lease),
@@ -22,3 +30,12 @@ def run_job(job_id: int) -> None:
 def resend_due() -> None:
     """Hint again at what waits or was left by a dead worker."""
     jobs.resend_due()
+
+
+@app.task(name="flywheel.rebuild_budgets")
+def rebuild_budgets() -> None:
+    """Tell Redis what it does not know of the keys' spending; with it or the store away, a minute later."""
+    try:
+        budgets.rebuild()
+    except (redis.RedisError, Unavailable) as error:
+        log.warning("budgets were not looked up: %s", error)

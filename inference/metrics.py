@@ -44,6 +44,24 @@ class Metrics:
             "flywheel_routing_snapshot", "Number of the snapshot in force", registry=registry
         )
 
+        self.limited = Counter(
+            "flywheel_limited", "Calls answered 429 by the proxy, by the limit", ["limit"], registry=registry
+        )
+        self.limits_together = Gauge(
+            "flywheel_limits_together",
+            "1 while Redis counts for all proxies, 0 while each counts alone",
+            registry=registry,
+        )
+        self.ejections = Counter(
+            "flywheel_ejections", "Engines put aside because they failed", ["upstream"], registry=registry
+        )
+        self.failovers = Counter(
+            "flywheel_failovers",
+            "Calls that went on to another replica, by the one that failed them",
+            ["upstream"],
+            registry=registry,
+        )
+
     def page(self) -> bytes:
         """The exposition text."""
         return generate_latest(self.registry)

@@ -67,6 +67,7 @@ __all__ = [
     "session",
     "spans",
     "suggest",
+    "tokens_by_key",
 ]
 
 
@@ -321,6 +322,16 @@ def by_weights(since: datetime) -> list[Served]:
         {"since": microseconds(since)},
     )
     return [Served(**row) for row in rows]
+
+
+def tokens_by_key(since: datetime, keys: Sequence[str]) -> list[tuple[str, str, int, int]]:
+    """What keys (by name) have used since then: key, model, prompt tokens, completion tokens."""
+    rows = _rows(
+        "SELECT key, model, sum(prompt_tokens) AS prompt, sum(completion_tokens) AS completion FROM facts "  # noqa: S608
+        f"WHERE started_at >= {AT.format('since')} AND key IN {{keys:Array(String)}} GROUP BY key, model",
+        {"since": microseconds(since), "keys": list(keys)},
+    )
+    return [(row["key"], row["model"], row["prompt"], row["completion"]) for row in rows]
 
 
 def suggest(name: str, beginning: str = "", limit: int = 20) -> list[str]:
