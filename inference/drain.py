@@ -31,7 +31,8 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from inference import clickhouse, records, storing
 from inference.clickhouse import RejectedError, Store, Unavailable
-from inference.exchange import Exchange, RawExchange
+from inference.exchange import Exchange
+from inference.raw import RawExchange
 from inference.rows import Record, span_of
 from inference.spans import Export
 from inference.spool import Damage, Position, SpoolBusyError, SpoolReader

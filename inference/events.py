@@ -11,7 +11,7 @@ from uuid import UUID
 
 import orjson
 
-from inference.exchange import RawExchange
+from inference.raw import RawExchange
 
 
 @dataclass(frozen=True, slots=True)

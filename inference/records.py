@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from inference import events, exchange, otlp
-from inference.exchange import RawExchange
+from inference import events, exchange
+from inference.raw import RawExchange
 from inference.rows import Record
 
 _KINDS: dict[str, Callable[[RawExchange], Record]] = {
     "exchange": exchange.parse,
     "event": events.parse,
-    "spans": otlp.parse,
 }
 
 

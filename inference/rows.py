@@ -19,14 +19,13 @@ from inference import spans
 from inference.answer import Tokens
 from inference.events import Event
 from inference.exchange import Exchange
-from inference.otlp import KEY, SpanBatch
 
 CUT = 2000
 """Characters of a question and an answer that the explorer's list and search have."""
 _NOBODY = str(UUID(int=0))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Values = tuple[Any, ...]
-Record = Exchange | Event | SpanBatch
+Record = Exchange | Event
 """What a record of the spool came to (inference.records)."""
 
 
@@ -94,8 +93,6 @@ def rows(record: Record) -> list[Row]:
     """A record's rows in all tables."""
     if isinstance(record, Event):
         return [_event(record)]
-    if isinstance(record, SpanBatch):
-        return [_span_row(values, "") for values in record.rows]
     return [*_tokens(record), *_span(record), _exchange(record), _fact(record)]
 
 
@@ -214,14 +211,8 @@ def _span(one: Exchange) -> list[Row]:
     made = span_of(one)
     if made is None:
         return []
-    return [_span_row(spans.row(made), one.exchange_id)]
-
-
-def _span_row(values: Values, exchange_id: str) -> Row:
-    """``values`` as in SPAN_COLUMNS. Its key says through whom it came: nobody's span stands for ours."""
-    nanoseconds, trace_id, span_id, resource = values[0], values[1], values[2], values[8]
-    key = (trace_id, span_id, resource.get(KEY, ""))
-    return Row("spans", key, values, nanoseconds // 1000, exchange_id, trace_id)
+    values = spans.row(made)
+    return [Row("spans", (values[1], values[2]), values, one.started_us, one.exchange_id, values[1])]
 
 
 _EVENT_COLUMNS = (
@@ -252,8 +243,7 @@ TABLES = (
     Table(
         "spans",
         spans.SPAN_COLUMNS,
-        f"SELECT TraceId, SpanId, ResourceAttributes['{KEY}'] FROM spans "  # noqa: S608
-        "WHERE TraceId IN {prefix:Array(String)} "
+        "SELECT TraceId, SpanId FROM spans WHERE TraceId IN {prefix:Array(String)} "  # noqa: S608
         f"AND Timestamp {_BETWEEN}",
     ),
     Table(

@@ -16,7 +16,7 @@ from uuid import UUID
 
 import orjson
 
-from inference.exchange import RawExchange
+from inference.raw import RawExchange
 from inference.spool.files import is_locked, lock, make_directory, replace, sync, sync_directory
 from inference.spool.frames import (
     HEADER_BYTES,

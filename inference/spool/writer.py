@@ -109,10 +109,16 @@ class Recording:
 
         Without, it returns at once; should it be lost after that, ``on_loss`` is called, in another thread.
         """
-        waiter = asyncio.get_running_loop().create_future() if durable else None
-        self._append(Kind.CLOSE, header, self._take(), waiter, None if durable else on_loss)
-        if waiter is not None:
-            await waiter
+        if not durable:
+            self.end(header, on_loss)
+            return
+        waiter = asyncio.get_running_loop().create_future()
+        self._append(Kind.CLOSE, header, self._take(), waiter)
+        await waiter
+
+    def end(self, header: dict[str, Any], on_loss: Callable[[], None] | None = None) -> None:
+        """End for who waits for nothing: as ``close`` that is not durable, outside a coroutine."""
+        self._append(Kind.CLOSE, header, self._take(), None, on_loss)
 
     def _take(self) -> bytes:
         data = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
@@ -197,10 +203,14 @@ class Spool:
 
     async def stop(self) -> None:
         """Write and sync what was appended, and let go of the spool."""
+        await asyncio.to_thread(self.halt)
+
+    def halt(self) -> None:
+        """The same, also when the event loop is gone; blocks."""
         with self._wake:
             self._stopping = True
             self._wake.notify()
-        await asyncio.to_thread(self._thread.join)
+        self._thread.join()
         for descriptor in (self._alive, self._owner):
             os.close(descriptor)
 
@@ -277,7 +287,9 @@ class Spool:
             batch, stopping = self._next_batch()
             error = self._commit(batch, stopping)
             if batch:
-                self._loop.call_soon_threadsafe(self._finish, batch, error)
+                # The loop is gone when the process ends: then nobody waits.
+                with contextlib.suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(self._finish, batch, error)
             if stopping and not self._queue:
                 break
         if self._file >= 0:

@@ -18,10 +18,8 @@ import orjson
 import uvicorn
 from openai import AsyncOpenAI
 
-from inference import records
-from inference.exchange import Exchange
+from inference.exchange import Exchange, parse
 from inference.proxy import Proxy, Settings
-from inference.rows import Record
 from inference.spool import SpoolReader
 from tests.inference.recorded import PAIRS
 
@@ -255,14 +253,9 @@ class Running:
         return found
 
     def spooled(self) -> list[Exchange]:
-        """What exchanges the spool holds now."""
-        return [record for record in self.records() if isinstance(record, Exchange)]
-
-    def records(self) -> list[Record]:
-        """Everything that the spool holds now."""
+        """What the spool holds now."""
         with SpoolReader(self.settings.spool) as reader:
-            found = [records.parse(raw) for _, raw in reader.read(10_000)]
-        return [record for record in found if record is not None]
+            return [parse(raw) for _, raw in reader.read(10_000)]
 
 
 @contextlib.asynccontextmanager

@@ -10,7 +10,8 @@ from uuid import UUID
 import orjson
 
 from inference import events
-from inference.exchange import Exchange, RawExchange, parse
+from inference.exchange import Exchange, parse
+from inference.raw import RawExchange
 from inference.spool import Spool
 from inference.uuid7 import Generator, uuid7
 

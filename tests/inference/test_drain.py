@@ -18,7 +18,7 @@ from inference import clickhouse, records, storing
 from inference import drain as drain_module
 from inference.clickhouse import Store
 from inference.drain import Drain, read_status
-from inference.exchange import RawExchange
+from inference.raw import RawExchange
 from inference.rows import Record
 from inference.spool import SpoolBusyError, files
 from tests.clickhouse_fixture import ClickHouseProcess

@@ -13,7 +13,7 @@ import pytest
 from inference import clickhouse, filters, queries
 from inference.clickhouse import Store
 from inference.drain import Drain
-from inference.exchange import RawExchange
+from inference.raw import RawExchange
 from tests.inference import spooled
 from tests.inference.test_drain import SUICIDE, drain_all
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.exchange import Exchange, Opened, RawExchange, parse
+from inference.exchange import Exchange, Opened, parse
+from inference.raw import RawExchange
 from tests.inference.recorded import PAIRS
 
 OPENED: Opened = {

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from inference.exchange import RawExchange
+from inference.raw import RawExchange
 from inference.spool import Position, Recording, Spool, SpoolBusyError, SpoolFailedError, SpoolReader
 from inference.uuid7 import uuid7
 
