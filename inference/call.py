@@ -85,6 +85,8 @@ class Call:
             self._request = self._asked.received
             await self._record_refusal(Refusal(_CLIENT_LEFT, "", "", "", end_reason="client_left"))
         except asyncio.CancelledError:
+            if self._record.is_complete and self._asked.left:
+                await self._record.add("client_left")
             await self._record.close(self._why_cancelled(), _CLIENT_LEFT, durable=False)
             if not self._asked.left:
                 raise

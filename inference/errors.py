@@ -108,3 +108,18 @@ def not_recorded(why: str) -> Refusal:
     """The spool takes nothing and the route refuses to serve unrecorded."""
     message = f"This call can't be recorded, and its route serves only what is: {why}"
     return Refusal(503, message, "server_error", "not_recorded", end_reason="refused")
+
+
+def bad_feedback(why: str, param: str | None) -> Refusal:
+    """What is no feedback."""
+    return Refusal(400, why, "invalid_request_error", "invalid_feedback", param)
+
+
+def bad_spans(status: int, why: str) -> Refusal:
+    """What is no request of spans."""
+    return Refusal(status, why, "invalid_request_error", "invalid_spans")
+
+
+def not_kept(why: str) -> Refusal:
+    """The spool takes nothing: who sent it should keep it, and send it again."""
+    return Refusal(503, f"This can't be kept now; send it again: {why}", "server_error", "not_recorded")

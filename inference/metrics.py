@@ -14,6 +14,9 @@ class Metrics:
         self.exchanges = Counter(
             "flywheel_exchanges", "Exchanges by how they ended", ["surface", "end_reason"], registry=registry
         )
+        self.records = Counter(
+            "flywheel_records", "Other records kept: feedback, requests of spans", ["kind"], registry=registry
+        )
         self.unauthenticated = Counter(
             "flywheel_unauthenticated", "Calls without a valid key; these are not spooled", registry=registry
         )

@@ -28,6 +28,7 @@ from inference.follower import Follower
 from inference.http1.client import Client
 from inference.http1.request import Request
 from inference.http1.server import Limits, Server
+from inference.intake import Intake
 from inference.metrics import Metrics
 from inference.routing import Key, Snapshot
 from inference.spool import Spool, SpoolBusyError
@@ -93,6 +94,7 @@ class Proxy:
         self._room = Room(
             self.follower, self.spool, self._upstreams, self.metrics, settings.name, settings.body_limit
         )
+        intake = Intake(self.spool, self.metrics, settings.body_limit)
         self._pages: dict[str, Page] = {
             "/health": self._health,
             "/ready": self._ready,
@@ -101,6 +103,8 @@ class Proxy:
         self._endpoints: dict[str, Endpoint] = {
             **{path: Endpoint("POST", self._call) for path in PATHS},
             _MODELS: Endpoint("GET", self._models),
+            "/v1/feedback": Endpoint("POST", intake.feedback),
+            "/v1/traces": Endpoint("POST", intake.traces),
         }
         self._model = Endpoint("GET", self._models)
 

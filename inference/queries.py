@@ -21,6 +21,7 @@ from inference.clickhouse import connect
 from inference.conditions import AT, COLUMNS, clamp, where
 from inference.events import began_us
 from inference.filters import FEEDBACK, Filter
+from inference.otlp import KEY
 from inference.rows import moment
 from inference.stored import (
     ENDED_WELL,
@@ -215,15 +216,19 @@ def events(exchange_id: str | UUID, trace_id: str = "") -> list[StoredEvent]:
 
 
 def spans(trace_id: str) -> list[Span]:
-    """The steps of a trace in order of their beginning: the exchange's own and what applications sent."""
+    """The steps of a trace in order of their beginning: the exchange's own and what applications sent.
+
+    What was sent twice counts once, and nobody's span stands for one of ours.
+    """
     rows = _rows(
         "SELECT SpanId AS span_id, ParentSpanId AS parent_span_id, SpanName AS name, SpanKind AS kind, "
         "ServiceName AS service, Timestamp AS started_at, Duration / 1e9 AS seconds, StatusCode AS status, "
         "StatusMessage AS message, SpanAttributes AS attributes FROM spans "
-        "WHERE TraceId = {trace:String} ORDER BY Timestamp, SpanId LIMIT 5000",
-        {"trace": trace_id},
+        "WHERE TraceId = {trace:String} ORDER BY ResourceAttributes[{key:String}] != '', Timestamp, SpanId "
+        "LIMIT 1 BY SpanId LIMIT 5000",
+        {"trace": trace_id, "key": KEY},
     )
-    return [Span(**row) for row in rows]
+    return sorted((Span(**row) for row in rows), key=lambda span: (span.started_at, span.span_id))
 
 
 def sample(

@@ -6,6 +6,7 @@ the operator's two choices for a route: whether an end waits for the disk, and w
 
 import time
 
+from inference import events
 from inference.capture import Plan
 from inference.exchange import Closed, Opened, Surface
 from inference.headers import Context
@@ -115,6 +116,29 @@ class Record:
                 raise
             self._metrics.dropped.inc()
         self._metrics.durable.observe(time.perf_counter() - began)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it was ended with an engine's whole answer."""
+        return self.closed.get("end_reason") == "complete"
+
+    async def add(self, event: str) -> None:
+        """Say what came to be known of it after its end, as a record of its own."""
+        if self._recording is None:
+            return
+        recording = self._spool.record(uuid7())
+        header = events.header(
+            event,
+            exchange_id=str(self.id),
+            trace_id="",
+            at_us=self._now_us(),
+            source=self._proxy,
+        )
+        try:
+            recording.open(header, b"{}")
+        except SpoolFailedError:
+            return  # nobody waits for it, and the metrics say that the disk takes nothing
+        await recording.close({"end_reason": "complete"}, durable=False)
 
     def _now_us(self) -> int:
         """Now, on a clock that does not step: the start's time plus what has passed since."""

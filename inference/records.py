@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from inference import events, exchange
+from inference import events, exchange, otlp
 from inference.raw import RawExchange
 from inference.rows import Record
 
 _KINDS: dict[str, Callable[[RawExchange], Record]] = {
     "exchange": exchange.parse,
     "event": events.parse,
+    "spans": otlp.parse,
 }
 
 

@@ -19,13 +19,14 @@ from inference import spans
 from inference.answer import Tokens
 from inference.events import Event
 from inference.exchange import Exchange
+from inference.otlp import KEY, SpanBatch
 
 CUT = 2000
 """Characters of a question and an answer that the explorer's list and search have."""
 _NOBODY = str(UUID(int=0))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Values = tuple[Any, ...]
-Record = Exchange | Event
+Record = Exchange | Event | SpanBatch
 """What a record of the spool came to (inference.records)."""
 
 
@@ -93,6 +94,8 @@ def rows(record: Record) -> list[Row]:
     """A record's rows in all tables."""
     if isinstance(record, Event):
         return [_event(record)]
+    if isinstance(record, SpanBatch):
+        return [_span_row(values, "") for values in record.rows]
     return [*_tokens(record), *_span(record), _exchange(record), _fact(record)]
 
 
@@ -211,8 +214,14 @@ def _span(one: Exchange) -> list[Row]:
     made = span_of(one)
     if made is None:
         return []
-    values = spans.row(made)
-    return [Row("spans", (values[1], values[2]), values, one.started_us, one.exchange_id, values[1])]
+    return [_span_row(spans.row(made), one.exchange_id)]
+
+
+def _span_row(values: Values, exchange_id: str) -> Row:
+    """``values`` as in SPAN_COLUMNS. Its key says through whom it came: nobody's span stands for ours."""
+    nanoseconds, trace_id, span_id, resource = values[0], values[1], values[2], values[8]
+    key = (trace_id, span_id, resource.get(KEY, ""))
+    return Row("spans", key, values, nanoseconds // 1000, exchange_id, trace_id)
 
 
 _EVENT_COLUMNS = (
@@ -243,7 +252,8 @@ TABLES = (
     Table(
         "spans",
         spans.SPAN_COLUMNS,
-        "SELECT TraceId, SpanId FROM spans WHERE TraceId IN {prefix:Array(String)} "  # noqa: S608
+        f"SELECT TraceId, SpanId, ResourceAttributes['{KEY}'] FROM spans "  # noqa: S608
+        "WHERE TraceId IN {prefix:Array(String)} "
         f"AND Timestamp {_BETWEEN}",
     ),
     Table(

@@ -1,12 +1,17 @@
 """Exchanges in a real trace store with real tokens: what the pages about them are tested with."""
 
 import hashlib
+import time
 from dataclasses import replace
 from pathlib import Path
 
-from inference import clickhouse, storing
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
+
+from inference import clickhouse, otlp, storing, traces
 from inference.answer import Choice
 from inference.exchange import Exchange, parse
+from inference.raw import RawExchange
 from inference.rows import Record
 from tests.inference import spooled, tiny
 
@@ -58,3 +63,20 @@ def store(*made: Record) -> None:
     clickhouse.migrate()
     token = hashlib.sha256(repr(made).encode()).hexdigest()
     storing.store(clickhouse.connect(), list(made), token, again=False)
+
+
+def step(trace_id: str, span_id: str, name: str) -> tuple[object, ...]:
+    """A span of an application, as a row."""
+    sent = Span(
+        trace_id=bytes.fromhex(trace_id),
+        span_id=bytes.fromhex(span_id),
+        name=name,
+        start_time_unix_nano=time.time_ns() - 10**9,
+        end_time_unix_nano=time.time_ns(),
+    )
+    request = ExportTraceServiceRequest(
+        resource_spans=[ResourceSpans(scope_spans=[ScopeSpans(spans=[sent])])]
+    )
+    opened = traces.header(traces.PROTOBUF, at_us=time.time_ns() // 1000, source="coding desk")
+    raw = RawExchange("", 0, opened, request.SerializeToString(), b"", {"end_reason": "complete"})
+    return otlp.parse(raw).rows[0]

@@ -18,8 +18,10 @@ import orjson
 import uvicorn
 from openai import AsyncOpenAI
 
-from inference.exchange import Exchange, parse
+from inference import records
+from inference.exchange import Exchange
 from inference.proxy import Proxy, Settings
+from inference.rows import Record
 from inference.spool import SpoolReader
 from tests.inference.recorded import PAIRS
 
@@ -253,9 +255,14 @@ class Running:
         return found
 
     def spooled(self) -> list[Exchange]:
-        """What the spool holds now."""
+        """What exchanges the spool holds now."""
+        return [record for record in self.records() if isinstance(record, Exchange)]
+
+    def records(self) -> list[Record]:
+        """Everything that the spool holds now."""
         with SpoolReader(self.settings.spool) as reader:
-            return [parse(raw) for _, raw in reader.read(10_000)]
+            found = [records.parse(raw) for _, raw in reader.read(10_000)]
+        return [record for record in found if record is not None]
 
 
 @contextlib.asynccontextmanager

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django.fixtures import Settings
 
-from inference import events
+from inference import events, otlp
 from inference.answer import Choice
 from inference.exchange import Exchange
 from inference.models import ModelVersion, Route
@@ -41,6 +41,8 @@ SAID = [
     events.parse(spooled.event(trace_id=ONE.trace_id, score=0.25, comment="too <i>vague</i>")),
     replace(events.parse(spooled.event(CUT.exchange_id, thumbs="up")), kind="client_left", data={}),
 ]
+STEP = otlp.SpanBatch("", [answered.step(CUT.trace_id, "9" * 16, "look <b>up</b>")])
+CUT = replace(CUT, parent_span_id="9" * 16)
 ALL = [ONE, HOSTILE, DIED, CUT, OFF, TOOL]
 
 
@@ -48,7 +50,7 @@ ALL = [ONE, HOSTILE, DIED, CUT, OFF, TOOL]
 def filled(clickhouse: str) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLYWHEEL_CLICKHOUSE_URL", clickhouse)
-        answered.store(*ALL, *SAID)
+        answered.store(*ALL, *SAID, STEP)
     return clickhouse
 
 
@@ -301,3 +303,10 @@ def test_what_users_said_stands_beside_the_exchange(emil: Client) -> None:
 def test_an_app_that_left_after_the_end_is_said(emil: Client) -> None:
     assert "left before it had taken" in page(emil, CUT)
     assert "left before it had taken" not in page(emil, ONE)
+
+
+def test_spans_from_outside_stand_in_one_tree(emil: Client) -> None:
+    text = page(emil, CUT)
+    above, mine = text.index("look &lt;b&gt;up&lt;/b&gt;"), text.index("depth-1 mine")
+    assert above < mine
+    assert "look" not in page(emil, ONE)
