@@ -198,7 +198,7 @@ def _clean(plan: Plan, message: dict[str, Any]) -> None:
 class Stream:
     """One event stream on its way to the client.
 
-    ``feed_chunk`` gives what may be sent at once. From the event that finishes the last open choice on,
+    ``feed`` gives what may be sent at once. From the event that finishes the last open choice on,
     everything is held back until ``held`` is asked for: when the exchange is on disk.
     """
 
@@ -221,7 +221,7 @@ class Stream:
         self.broken = ""
         """Why what came can't be read on, if it can't; nothing more is given then."""
 
-    def feed_chunk(self, chunk: bytes) -> bytes:
+    def feed(self, chunk: bytes) -> bytes:
         """Take bytes, however they are cut; return what the client may have now."""
         if self.broken:
             return b""
@@ -251,7 +251,7 @@ class Stream:
         if self.broken or not rest.strip():
             return b""
         try:
-            return self.feed(rest)
+            return self._take_event(rest)
         except StreamError as error:
             self.broken = str(error)
             return b""
@@ -279,12 +279,12 @@ class Stream:
             end = end_of_event(data, at)
             if end < 0:
                 return at
-            if ready := self.feed(data[at:end]):
+            if ready := self._take_event(data[at:end]):
                 out.append(ready)
             at = end
 
-    def feed(self, raw: bytes) -> bytes:
-        """Take one event; return what the client may have now. Raises StreamError on what can't be read."""
+    def _take_event(self, raw: bytes) -> bytes:
+        """Read one event; return what the client may have now. Raises StreamError on what can't be read."""
         data = payload(raw)
         if data is None:
             return self._pass(raw)

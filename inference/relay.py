@@ -13,7 +13,7 @@ from inference.http1.channel import BrokenOffError, Response, SilentError, Sink
 from inference.http1.client import Client, Header
 from inference.record import Record
 from inference.spool import Spool
-from inference.sse import Splitter, StreamError
+from inference.sse import StreamError
 
 
 class Relay:
@@ -32,16 +32,14 @@ class Relay:
         Raises StreamError when it can't be read, BrokenOffError and SilentError from the engine before it has
         finished, SpoolFailedError.
         """
-        stream, splitter = Stream(plan), Splitter()
+        stream = Stream(plan)
 
         def feed(chunk: bytes) -> None:
             self._record.write(chunk)
-            ready: list[bytes] = []
-            try:
-                ready.extend(stream.feed(one) for one in splitter.feed(chunk))
-            finally:
-                if data := b"".join(ready):
-                    self._send(data)
+            if data := stream.feed(chunk):
+                self._send(data)
+            if stream.broken:
+                raise StreamError(stream.broken)
             self._heed()
 
         try:
@@ -50,9 +48,11 @@ class Relay:
             # What goes wrong after the last choice has finished takes nothing from the answer.
             if not stream.ended:
                 raise
-        if splitter.rest.strip():
-            stream.feed(splitter.rest)
+        if data := stream.finish():
+            self._send(data)
         if not stream.ended:
+            if stream.broken:
+                raise StreamError(stream.broken)
             raise BrokenOffError("it ended before it had finished")
         status = self._response.status
         await self._record.close("engine_error" if stream.error else "complete", status, stream.error)
