@@ -1,7 +1,10 @@
 """What every test may use."""
 
+import asyncio
 import os
+from collections.abc import Callable
 
+import uvloop
 from hypothesis import settings
 
 # How long an example takes says something of the machine, not of the code.
@@ -12,3 +15,8 @@ settings.load_profile("untimed")
 os.environ["FLYWHEEL_CLICKHOUSE_URL"] = "http://127.0.0.1:9/flywheel"
 
 pytest_plugins = ["tests.clickhouse_fixture"]
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loop that the proxy runs on: in which order it calls back is part of what is tested."""
+    return {"uvloop": uvloop.new_event_loop}

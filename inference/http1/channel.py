@@ -141,7 +141,7 @@ class Channel(asyncio.Protocol):
         self._body: list[bytes] = []
         self._asking: asyncio.Future[Response] | None = None
         self._response: Response | None = None
-        self._until_close = self._heard = False
+        self._until_close = self._heard = self._unasked = False
         self._head_bytes = 0
         self.served = 0
         """Requests that it has carried."""
@@ -215,6 +215,10 @@ class Channel(asyncio.Protocol):
             self._fail(BrokenOffError(f"its answer is no HTTP/1.1: {error}"))
             self.abort()
             return
+        if self._unasked:
+            self._pool.forget(self)
+            self.abort()
+            return
         if self._body and self._response is not None:
             self._give()
         if self._response is None and self._asking is not None and self._head_bytes > _HEAD_BYTES:
@@ -233,6 +237,7 @@ class Channel(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._headers = []
+        self._unasked = self._asking is None
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers.append((name, value))
@@ -250,7 +255,8 @@ class Channel(asyncio.Protocol):
             asking.set_result(self._response)
 
     def on_body(self, body: bytes) -> None:
-        self._body.append(body)
+        if self._response is not None:
+            self._body.append(body)
 
     def on_message_complete(self) -> None:
         if self._response is None:

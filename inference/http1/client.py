@@ -37,6 +37,8 @@ class Client(asyncio.Protocol):
         self._headers: dict[bytes, bytes] = {}
         self._target = b""
         self._head_bytes = 0
+        """Of a head that is not complete, what was fed to the parser; of what it named, ``_head_size``."""
+        self._head_size = 0
         self._in_head = False
         self._reading: Request | None = None
         self._serving: Request | None = None
@@ -88,7 +90,7 @@ class Client(asyncio.Protocol):
             self._complain(400, f"This is no HTTP/1.1 request: {error}")
             return
         if self._in_head and self._head_bytes > self._server.limits.head_bytes:
-            self._complain(431, f"The request's head is larger than {self._server.limits.head_bytes} bytes.")
+            self._complain(431, self._too_large_a_head())
         elif self._reading is not None:
             self._extend_upload(self._reading)
 
@@ -105,25 +107,27 @@ class Client(asyncio.Protocol):
     # What the parser calls.
 
     def on_message_begin(self) -> None:
-        self._headers, self._target = {}, b""
+        self._headers, self._target, self._head_size = {}, b"", 0
         self._in_head = True
         if self._serving is None:
             self.deadline = self._server.now() + self._server.limits.head_seconds
 
     def on_url(self, url: bytes) -> None:
         self._target += url
+        self._head_size += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers[name.lower()] = value
+        self._head_size += len(name) + len(value) + 4
 
     def on_headers_complete(self) -> None:
-        self._in_head, size = False, self._head_bytes
-        self._head_bytes = 0
-        if size > self._server.limits.head_bytes and self._size_of_head() > self._server.limits.head_bytes:
-            self._complain(431, f"The request's head is larger than {self._server.limits.head_bytes} bytes.")
+        self._in_head, self._head_bytes = False, 0
+        if self._head_size > self._server.limits.head_bytes:
+            self._complain(431, self._too_large_a_head())
             return
         method = self._parser.get_method().decode("latin-1")
         request = Request(self, method, self._target, self._headers)
+        request.is_old = self._parser.get_http_version() == "1.0"
         self._reading = request
         keep = self._parser.should_keep_alive()
         if self._serving is None:
@@ -155,14 +159,14 @@ class Client(asyncio.Protocol):
     def begin(self, status: int, headers: Iterable[Header]) -> None:
         """The head of an answer that comes in pieces; goes out with the first one."""
         self._begun = True
-        self._chunked = self._parser.get_http_version() != "1.0"
+        self._chunked = self._serving is not None and not self._serving.is_old
         if not self._chunked:
             self._keep = False
         framing = b"transfer-encoding: chunked\r\n" if self._chunked else b""
         self._transport.write(self._head(status, headers, framing))
 
     def write(self, data: bytes) -> None:
-        """A piece of an answer that has begun."""
+        """A piece of an answer that has begun; not empty, which in chunks would be the end."""
         self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     def end(self, data: bytes = b"") -> None:
@@ -323,5 +327,5 @@ class Client(asyncio.Protocol):
             allowed = self._server.limits.upload_seconds + request.size / (64 << 10)
             self.deadline = self._upload_began + allowed
 
-    def _size_of_head(self) -> int:
-        return len(self._target) + sum(len(name) + len(value) + 4 for name, value in self._headers.items())
+    def _too_large_a_head(self) -> str:
+        return f"The request's head is larger than {self._server.limits.head_bytes} bytes."

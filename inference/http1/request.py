@@ -42,6 +42,8 @@ class Request:
         """The names of headers are in lower case; of one that came twice the last counts."""
         self.left = False
         """Whether the client has gone."""
+        self.is_old = False
+        """Whether it speaks HTTP/1.0."""
         length = headers.get(b"content-length")
         self.length: int | None = int(length) if length is not None else None
         """Of the body, in bytes; None when it comes in chunks or there is none."""
