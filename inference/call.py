@@ -11,8 +11,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from inference import capture, errors, headers
+from inference import balance, capture, errors, headers, limits
+from inference.allowance import Allowance, Targets
 from inference.capture import Plan
+from inference.counters import Counters, LimitedError
 from inference.errors import Refusal
 from inference.exchange import Surface
 from inference.follower import Follower
@@ -22,7 +24,7 @@ from inference.http1.request import ClientLeftError, Request, TooLargeError, Too
 from inference.metrics import Metrics
 from inference.record import Record
 from inference.relay import Relay
-from inference.routing import Key, UnknownModelError, Version
+from inference.routing import Key, Route, Snapshot, UnknownModelError, Version
 from inference.spool import Spool, SpoolFailedError
 from inference.sse import StreamError, event
 from inference.upstream import Reached, UnreachableError, Upstreams
@@ -49,12 +51,14 @@ class Room:
     follower: Follower
     spool: Spool
     upstreams: Upstreams
+    counters: Counters
     metrics: Metrics
     name: str
     body_limit: int
     """Bytes."""
     refusing: dict[str, float] = field(default_factory=dict)
     """Versions whose engine refused what capture adds, and until when (monotonic) it is left alone."""
+    targets: Targets = field(default_factory=Targets)
 
 
 class Call:
@@ -74,8 +78,10 @@ class Call:
             context=self._context,
             proxy=room.name,
         )
+        self._allowance = Allowance(room.counters, room.targets, key)
         self._request = b""
         self._model = ""
+        self._prefix = b""
 
     async def serve(self) -> None:
         """Answer, whatever happens."""
@@ -90,6 +96,8 @@ class Call:
             await self._record.close(self._why_cancelled(), _CLIENT_LEFT, durable=False)
             if not self._asked.left:
                 raise
+        finally:
+            self._allowance.leave()
 
     def _why_cancelled(self) -> str:
         if not self._asked.left:
@@ -99,10 +107,16 @@ class Call:
     async def _answer(self) -> None:
         try:
             self._request = await self._asked.read(self._room.body_limit)
-            plan, version = self._prepare()
-            await self._ask(plan, version)
+            body, snapshot = self._load(), self._room.follower.snapshot
+            route = self._route(snapshot)
+            await self._allowance.enter(body)
+            self._record.meter = self._allowance.meter
+            plan, version = self._prepare(body, route, snapshot)
+            await self._ask(plan, version, route)
         except RefusedError as refused:
             await self._refuse(refused.refusal)
+        except LimitedError as limited:
+            await self._limit(limited.kind, limited.headers)
         except TooLargeError:
             await self._refuse(errors.too_large(self._room.body_limit))
         except TooSlowError:
@@ -125,15 +139,22 @@ class Call:
             log.exception("exchange %s failed", self._record.id)
             await self._refuse(errors.internal())
 
-    def _prepare(self) -> tuple[Plan, Version]:
-        """Read the request, choose who answers, open the record. Raises RefusedError, SpoolFailedError."""
-        body = self._load()
-        snapshot = self._room.follower.snapshot
+    def _route(self, snapshot: Snapshot) -> Route:
         try:
-            route = snapshot.route(self._key, self._model)
-            version = route.pick(self._context.session or self._context.user)
+            return snapshot.route(self._key, self._model)
         except UnknownModelError as error:
             raise RefusedError(errors.unknown_model(str(error))) from error
+
+    def _prepare(self, body: dict[str, Any], route: Route, snapshot: Snapshot) -> tuple[Plan, Version]:
+        """Choose who answers, open the record. Raises RefusedError, LimitedError, SpoolFailedError."""
+        try:
+            version = self._allowance.pick(
+                route, route.stick_to(self._key, self._context.user, self._context.session)
+            )
+        except UnknownModelError as error:
+            raise RefusedError(errors.unknown_model(str(error))) from error
+        if route.balance == "prefix":
+            self._prefix = balance.prefix(version.name, body)
         refused = self._room.refusing.get(version.name, 0.0) > time.monotonic()
         plan = capture.plan(
             self._surface,
@@ -165,9 +186,9 @@ class Call:
         self._model = model
         return body
 
-    async def _ask(self, plan: Plan, version: Version) -> None:
+    async def _ask(self, plan: Plan, version: Version, route: Route) -> None:
         """Ask an engine and relay its answer; ask again without what was added if that is refused."""
-        reached = await self._reach(version, plan.body)
+        reached = await self._reach(version, route, plan.body)
         try:
             if not (plan.adds and reached.response.status in (400, 422)):
                 await self._relay(plan, reached)
@@ -176,7 +197,7 @@ class Call:
             await reached.response.read()
         finally:
             self._room.upstreams.leave(reached)
-        reached = await self._reach(version, plan.plain)
+        reached = await self._reach(version, route, plan.plain)
         try:
             if reached.response.status < 400:
                 self._room.refusing[version.name] = time.monotonic() + _REFUSAL_SECONDS
@@ -185,9 +206,14 @@ class Call:
         finally:
             self._room.upstreams.leave(reached)
 
-    async def _reach(self, version: Version, body: bytes) -> Reached:
+    async def _reach(self, version: Version, route: Route, body: bytes) -> Reached:
         reached = await self._room.upstreams.reach(
-            version.upstreams, self._path, body, self._context.outgoing
+            version.upstreams,
+            self._path,
+            body,
+            self._context.outgoing,
+            balance=route.balance,
+            prefix=self._prefix,
         )
         closed = self._record.closed
         closed["upstream"] = reached.upstream.name
@@ -197,7 +223,7 @@ class Call:
 
     async def _relay(self, plan: Plan, reached: Reached) -> None:
         response = reached.response
-        head = [*headers.forwarded(response.headers), self._exchange_header]
+        head = [*headers.forwarded(response.headers), *self._allowance.headers, self._exchange_header]
         relay = Relay(self._room.spool, self._record, self._client, response, head)
         if response.header(b"content-type").startswith(b"text/event-stream"):
             await relay.stream(plan)
@@ -207,6 +233,11 @@ class Call:
     @property
     def _exchange_header(self) -> Header:
         return b"x-flywheel-exchange-id", str(self._record.id).encode()
+
+    async def _limit(self, kind: limits.Kind, sent: list[Header]) -> None:
+        self._room.metrics.limited.labels(kind).inc()
+        self._allowance.headers = sent
+        await self._refuse(limits.refusal(self._key, kind))
 
     async def _refuse(self, refusal: Refusal) -> None:
         await self._record_refusal(refusal)
@@ -226,4 +257,5 @@ class Call:
         if self._client.has_begun:
             self._client.end(event(refusal.body))
         else:
-            self._client.answer(refusal.status, [headers.JSON, self._exchange_header], refusal.body)
+            head = [headers.JSON, *self._allowance.headers, self._exchange_header]
+            self._client.answer(refusal.status, head, refusal.body)

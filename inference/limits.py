@@ -153,14 +153,14 @@ def retry_after(kind: Kind, seconds: float) -> list[Header]:
     return found
 
 
-def estimate(body: Mapping[str, Any]) -> int:
+def estimate(body: Mapping[str, Any]) -> tuple[int, int]:
     """Tokens that a request may come to: its text by length, and the most it lets be generated.
 
     A request that sets no maximum is guessed by its text alone.
     """
-    asked = sum(_tokens(body[name]) for name in _ASKED if name in body)
     most = max(_count(body.get(name)) for name in _MOST)
-    return asked + most * max(1, _count(body.get("n")))
+    choices = max(1, _count(body.get("n")))
+    return sum(_tokens(body[name]) for name in _ASKED if name in body), most * choices
 
 
 def _count(value: object) -> int:
@@ -202,10 +202,12 @@ class Meter:
         self._rest = seen[-_KEPT:]
 
     def usage(self, guessed_prompt: int) -> tuple[int, int]:
-        """Prompt and completion tokens. Where the answer did not say, as when it was cut off, the prompt is
-        as guessed and every event of a stream counts as one token.
+        """Prompt and completion tokens; none of an answer that was refused.
+
+        Where a stream did not say, as when it was cut off, the prompt is as guessed and every event counts as
+        one token.
         """
-        prompt, completion = self._found
-        if completion is None:
-            completion = self._events
-        return guessed_prompt if prompt is None else prompt, completion
+        prompt, completion = self._found[0], self._found[1] or self._events
+        if prompt is None:
+            prompt = guessed_prompt if completion else 0
+        return prompt, completion

@@ -55,6 +55,12 @@ class Metrics:
         self.ejections = Counter(
             "flywheel_ejections", "Engines put aside because they failed", ["upstream"], registry=registry
         )
+        self.upstream_in_order = Gauge(
+            "flywheel_upstream_in_order",
+            "1 while an engine gets calls as any other, 0 while it was put aside",
+            ["upstream"],
+            registry=registry,
+        )
         self.failovers = Counter(
             "flywheel_failovers",
             "Calls that went on to another replica, by the one that failed them",

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
@@ -23,6 +23,8 @@ import uvloop
 
 from inference import errors, headers
 from inference.call import PATHS, Call, Room
+from inference.checks import Checks
+from inference.counters import Counters
 from inference.errors import Refusal
 from inference.follower import Follower
 from inference.http1.client import Client
@@ -30,7 +32,7 @@ from inference.http1.request import Request
 from inference.http1.server import Limits, Server
 from inference.intake import Intake
 from inference.metrics import Metrics
-from inference.routing import Key, Snapshot
+from inference.routing import Key, Snapshot, Upstream
 from inference.spool import Spool, SpoolBusyError
 from inference.upstream import Upstreams
 
@@ -53,6 +55,10 @@ class Settings:
     spool_limit: int = 20 << 30
     silence_seconds: float = 300.0
     """How long an engine may say nothing."""
+    health_seconds: float = 5.0
+    """Between health checks of the engines; 0: none."""
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    """Where keys' limits are counted."""
     limits: Limits = field(default_factory=Limits)
     """What a client's connection may do."""
 
@@ -69,6 +75,8 @@ class Settings:
             body_limit=int(os.environ.get("FLYWHEEL_BODY_LIMIT", f"{32 << 20}")),
             spool_limit=int(os.environ.get("FLYWHEEL_SPOOL_LIMIT", f"{20 << 30}")),
             silence_seconds=float(os.environ.get("FLYWHEEL_ENGINE_SILENCE", "300")),
+            health_seconds=float(os.environ.get("FLYWHEEL_HEALTH_SECONDS", "5")),
+            redis_url=os.environ.get("FLYWHEEL_REDIS_URL", "redis://127.0.0.1:6379/0"),
         )
 
 
@@ -90,9 +98,19 @@ class Proxy:
             settings.web_url, settings.token, settings.name, settings.home / "proxy" / "snapshot.json"
         )
         self.server = Server(self.handle, _complain, settings.limits)
-        self._upstreams = Upstreams(settings.silence_seconds)
+        self._upstreams = Upstreams(self.metrics, settings.silence_seconds)
+        self._checks = Checks(settings.health_seconds, self._engines, self._upstreams.checked)
+        # Two proxies of one name, or one after the other, are two to whoever counts.
+        one = f"{settings.name}/{os.urandom(4).hex()}"
+        self._counters = Counters(settings.redis_url, one, self.metrics)
         self._room = Room(
-            self.follower, self.spool, self._upstreams, self.metrics, settings.name, settings.body_limit
+            self.follower,
+            self.spool,
+            self._upstreams,
+            self._counters,
+            self.metrics,
+            settings.name,
+            settings.body_limit,
         )
         intake = Intake(self.spool, self.metrics, settings.body_limit)
         self._pages: dict[str, Page] = {
@@ -116,6 +134,8 @@ class Proxy:
         self.spool.start()
         self._upstreams.start()
         self.follower.load()
+        self._checks.start()
+        self._prepare(self.follower.snapshot)
         self._following = asyncio.create_task(self.follower.follow(self._changed))
         await self.server.start(host, port, share_port=share_port)
 
@@ -125,6 +145,8 @@ class Proxy:
         self._following.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._following
+        await self._checks.stop()
+        await self._counters.stop()
         self._upstreams.stop()
         await self.spool.stop()
 
@@ -174,6 +196,15 @@ class Proxy:
 
     def _changed(self, snapshot: Snapshot) -> None:
         log.info("routing snapshot %d is in force", snapshot.number)
+        self._prepare(snapshot)
+
+    def _prepare(self, snapshot: Snapshot) -> None:
+        if any(key.limits is not None for key in snapshot.keys.values()):
+            self._counters.start()
+
+    def _engines(self) -> Iterator[Upstream]:
+        for version in self.follower.snapshot.versions.values():
+            yield from version.upstreams
 
     def _health(self) -> tuple[int, bytes, bytes]:
         return 200, b'{"status":"ok"}', b"application/json"
@@ -197,6 +228,7 @@ class Proxy:
         self.metrics.spool_queued.set(self.spool.queued_bytes)
         self.metrics.spool_healthy.set(not self.spool.error)
         self.metrics.snapshot.set(self.follower.snapshot.number)
+        self._upstreams.measure()
         return 200, self.metrics.page(), b"text/plain; version=0.0.4; charset=utf-8"
 
 

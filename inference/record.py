@@ -10,6 +10,7 @@ from inference import events
 from inference.capture import Plan
 from inference.exchange import Closed, Opened, Surface
 from inference.headers import Context
+from inference.limits import Meter
 from inference.metrics import Metrics
 from inference.routing import Key, Route, Version
 from inference.spool import Recording, Spool, SpoolFailedError
@@ -25,6 +26,8 @@ class Record:
         self.id = uuid7()
         self.closed: Closed = {}
         """What is known of the end so far."""
+        self.meter: Meter | None = None
+        """Reads the answer along, for a key whose tokens are counted."""
         self._spool, self._metrics = spool, metrics
         self._key, self._surface, self._context, self._proxy = key, surface, context, proxy
         self._started_us = time.time_ns() // 1000
@@ -91,6 +94,8 @@ class Record:
             self._metrics.first_byte.observe(time.perf_counter() - self._clock)
         if self._recording is not None:
             self._recording.write(chunk)
+        if self.meter is not None:
+            self.meter.feed(chunk)
 
     async def close(self, end_reason: str, status: int, error: str = "", *, durable: bool = True) -> None:
         """End, once; what comes after does not count. With ``durable`` returns when it is on disk.

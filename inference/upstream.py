@@ -1,21 +1,34 @@
-"""Asking engines: another replica before the first byte, and who is out of order.
+"""Asking engines: which replica, and another one before the first byte when it fails.
 
-Knows which replica to ask next and what its silence means; leaves connections to inference.http1 and what is
-said to the callers.
+Knows what a failure is and when to ask again; which replica is next is inference.balance's to say,
+connections are inference.http1's.
 """
 
+import asyncio
+import logging
 import os
+import random
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from inference import balance as balancing
+from inference.balance import Health
 from inference.http1.channel import BrokenOffError, Origin, Response, SilentError
 from inference.http1.pool import ConnectError, Pool
-from inference.routing import Upstream
+from inference.metrics import Metrics
+from inference.routing import Balance, Upstream
 
-_BUSY = frozenset({429, 500, 502, 503, 504})
+log = logging.getLogger(__name__)
+_BUSY = 429
+_FAILED = frozenset({_BUSY, 500, 502, 503, 504})
 """Answers after which another replica is asked, if there is one."""
+_MOST_TRIES = 3
+"""A request that breaks engines must not break them all."""
+_BACKOFF_SECONDS = 0.05
+"""Before the second try after such an answer; doubled before the third."""
+_ROOM_SECONDS = 1.0
+"""How long a busy replica is passed over when it does not say."""
 
 
 class UnreachableError(RuntimeError):
@@ -44,16 +57,15 @@ class Upstreams:
 
     def __init__(
         self,
+        metrics: Metrics,
         silence_seconds: float = 300.0,
         connect_seconds: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._clock = clock
+        self._metrics, self._clock = metrics, clock
         self._pool = Pool(silence_seconds, connect_seconds)
         self._heads: dict[tuple[Upstream, str], tuple[Origin, bytes]] = {}
-        self.in_flight: Counter[str] = Counter()
-        self._failures: Counter[str] = Counter()
-        self._back_at: dict[str, float] = {}
+        self._health: dict[str, Health] = {}
 
     def start(self) -> None:
         """Open the pool; call in the event loop."""
@@ -63,40 +75,91 @@ class Upstreams:
         """Close every connection."""
         self._pool.stop()
 
-    async def reach(self, replicas: Sequence[Upstream], path: str, body: bytes, headers: bytes) -> Reached:
-        """Post to the least busy replica in order, then the others, until one answers.
+    def health(self, name: str) -> Health:
+        """What is known of an engine."""
+        found = self._health.get(name)
+        if found is None:
+            found = self._health[name] = Health()
+        return found
 
-        ``headers`` are lines, each with its end. Raises UnreachableError when none answers. A busy or broken
-        replica's own answer counts when no other is left. The caller hands the outcome to ``leave``.
+    def checked(self, upstream: Upstream, alive: bool) -> None:
+        """A health check came back."""
+        if self.health(upstream.name).checked(self._clock(), alive=alive):
+            self._ejected(upstream.name, "its health check fails")
+
+    def measure(self) -> None:
+        """Bring the gauges up to date."""
+        now = self._clock()
+        for name, health in self._health.items():
+            self._metrics.upstream_in_order.labels(name).set(health.state(now) == "ok")
+
+    async def reach(
+        self,
+        replicas: Sequence[Upstream],
+        path: str,
+        body: bytes,
+        headers: bytes,
+        *,
+        balance: Balance = "busy",
+        prefix: bytes = b"",
+    ) -> Reached:
+        """Post to one of the replicas, and to another if it fails before its answer begins.
+
+        ``headers`` are lines, each with its end. Raises UnreachableError when none answers. A busy or failing
+        replica's own answer counts when no other is left. One that was silent for too long may be at it
+        still, so nobody else is asked. The caller hands the outcome to ``leave``.
         """
         tried: list[dict[str, str]] = []
-        timed_out = False
-        order = self._order(replicas)
-        for position, upstream in enumerate(order):
-            self.in_flight[upstream.name] += 1
+        order = balancing.order(replicas, self.health, self._clock(), balance=balance, prefix=prefix)
+        last = min(len(order), _MOST_TRIES) - 1
+        for position, upstream in enumerate(order[:_MOST_TRIES]):
+            health = self.health(upstream.name)
+            health.begin(self._clock())
             response: Response | None = None
             try:
                 response = await self._ask(upstream, path, body, headers)
             except (ConnectError, BrokenOffError, SilentError, OSError) as error:
-                timed_out = isinstance(error, SilentError)
                 tried.append({"upstream": upstream.name, "why": str(error) or type(error).__name__})
-                self._failed(upstream)
-                continue
+                if isinstance(error, SilentError):
+                    self._erred(upstream.name)
+                    raise UnreachableError(tried, timed_out=True) from error
+                if health.eject(self._clock()):
+                    self._ejected(upstream.name, tried[-1]["why"])
             finally:
                 if response is None:
-                    self.in_flight[upstream.name] -= 1
-            if response.status in _BUSY and position + 1 < len(order):
+                    health.end()
+            if response is not None:
+                if response.status not in _FAILED:
+                    health.answered()
+                    return Reached(response, upstream, tried)
+                self._failed(upstream.name, response)
+                if position == last:
+                    return Reached(response, upstream, tried)
                 tried.append({"upstream": upstream.name, "why": f"HTTP {response.status}"})
                 self.leave(Reached(response, upstream))
-                continue
-            self._failures.pop(upstream.name, None)
-            return Reached(response, upstream, tried)
-        raise UnreachableError(tried, timed_out=timed_out)
+                await asyncio.sleep(_BACKOFF_SECONDS * 2**position * random.uniform(0.5, 1.0))  # noqa: S311
+            if position < last:
+                self._metrics.failovers.labels(upstream.name).inc()
+        raise UnreachableError(tried, timed_out=False)
 
     def leave(self, reached: Reached) -> None:
         """Be done with an answer. Before its end this closes the connection: the engine stops its work."""
-        self.in_flight[reached.upstream.name] -= 1
+        self.health(reached.upstream.name).end()
         reached.response.close()
+
+    def _failed(self, name: str, response: Response) -> None:
+        if response.status == _BUSY:
+            self.health(name).busy(self._clock(), _seconds(response.header(b"retry-after")))
+        else:
+            self._erred(name)
+
+    def _erred(self, name: str) -> None:
+        if self.health(name).erred(self._clock()):
+            self._ejected(name, "its answers fail")
+
+    def _ejected(self, name: str, why: str) -> None:
+        self._metrics.ejections.labels(name).inc()
+        log.warning("the engine %s gets no calls for a while: %s", name, why)
 
     async def _ask(self, upstream: Upstream, path: str, body: bytes, headers: bytes) -> Response:
         known = self._heads.get((upstream, path))
@@ -107,19 +170,10 @@ class Upstreams:
             origin, b"%b%bcontent-length: %d\r\n\r\n%b" % (head, headers, len(body), body)
         )
 
-    def _order(self, replicas: Sequence[Upstream]) -> Sequence[Upstream]:
-        """Those in order first, the least busy of them first; then, as a last resort, the others."""
-        if len(replicas) == 1:
-            return replicas
-        now = self._clock()
-        return sorted(
-            replicas, key=lambda one: (self._back_at.get(one.name, 0.0) > now, self.in_flight[one.name])
-        )
 
-    def _failed(self, upstream: Upstream) -> None:
-        self._failures[upstream.name] += 1
-        pause = min(30.0, 0.5 * 2 ** self._failures[upstream.name])
-        self._back_at[upstream.name] = self._clock() + pause
+def _seconds(retry_after: bytes) -> float:
+    """Of a ``Retry-After`` in seconds; a date, or nothing, is as a moment."""
+    return float(retry_after) if retry_after.isdigit() else _ROOM_SECONDS
 
 
 def _head(upstream: Upstream, path: str) -> tuple[Origin, bytes]:

@@ -81,11 +81,18 @@ class Engine:
     left: int = 0
     """How many requests were broken off by whoever asked."""
     refuses_logprobs: bool = False
+    is_well: bool = True
+    """What it says when its health is asked for."""
+    usage: Message | None = None
+    """What an echo says it came to."""
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
     """What a stream waits for after its first piece when it is told to wait."""
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
+            return
+        if scope["path"] == "/health":
+            await reply(send, 200 if self.is_well else 503, {})
             return
         body, more = b"", True
         while more:
@@ -124,15 +131,22 @@ class Engine:
         text = str(asked.get("messages", asked.get("prompt")))
         if not asked.get("stream"):
             choice = {"index": 0, "message": {"content": text}, "finish_reason": "stop"}
-            await reply(send, 200, {"model": asked["model"], "choices": [choice]})
+            usage = {"usage": self.usage} if self.usage else {}
+            await reply(send, 200, {"model": asked["model"], "choices": [choice], **usage})
             return
-        await stream(send, piece(text), piece("", "stop"), b"data: [DONE]\n\n")
+        last = b"data: " + orjson.dumps({"choices": [], "usage": self.usage}) + b"\n\n" if self.usage else b""
+        await stream(send, piece(text), piece("", "stop"), last, b"data: [DONE]\n\n")
 
     async def _HTTP_500(self, asked: Message, send: Send) -> None:
         await reply(send, 500, {"error": {"message": "out of memory", "code": 500}})
 
     async def _HTTP_429(self, asked: Message, send: Send) -> None:
         await reply(send, 429, {"error": {"message": "busy", "code": 429}})
+
+    async def _come_later(self, asked: Message, send: Send) -> None:
+        head = [(b"content-type", b"application/json"), (b"retry-after", b"7")]
+        await send({"type": "http.response.start", "status": 429, "headers": head})
+        await send({"type": "http.response.body", "body": b'{"error":{"message":"busy"}}'})
 
     async def _a_page(self, asked: Message, send: Send) -> None:
         await begin(send, 502, "text/html")

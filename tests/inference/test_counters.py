@@ -144,8 +144,10 @@ def test_nothing_is_kept_longer_than_it_is_needed(valkey: Valkey) -> None:
 async def test_two_proxies_let_in_together_what_one_would(proxies: Make) -> None:
     one, two = proxies("one"), proxies("two")
     who = key(requests=40)
+    began = asyncio.get_running_loop().time()
     let_in = await asyncio.gather(crowd(one, who, 30), crowd(two, who, 30))
-    assert 40 <= sum(map(len, let_in)) <= 40 + 10, "but for what comes back while they ask"
+    back = (asyncio.get_running_loop().time() - began) * 40 / 60
+    assert 40 <= sum(map(len, let_in)) <= 41 + back, "but for what comes back while they ask"
     refused = await refusal(two, who)
     sent = dict(refused.headers)
     assert refused.kind == "requests"
@@ -241,7 +243,7 @@ async def test_without_a_server_each_lets_in_its_share_and_tells_the_rest_later(
     await until(lambda: one.proxies == 2 and valkey.client.get(counting.names(1, one._use(who).month)[2]))
     valkey.kill()
     held = await crowd(one, who, 30)
-    assert 19 <= len(held) <= 23, "half, and what comes back meanwhile"
+    assert 20 <= len(held) < 30, "half, and what comes back meanwhile"
     assert not one.together
     assert b"flywheel_limits_together 0.0" in one._metrics.page()
     for admission in held:
