@@ -16,6 +16,7 @@ from uuid import UUID
 
 import orjson
 
+from inference import packing
 from inference.answer import Choice, Tokens
 from inference.clickhouse import connect
 from inference.conditions import AT, COLUMNS, clamp, where
@@ -79,6 +80,9 @@ Order = Literal["random", "uncertain", "newest"]
 
 _SUMMARY = ", ".join(f"`{field.name}`" for field in fields(ExchangeSummary))
 _STORED = ", ".join(f"`{field.name}`" for field in fields(StoredExchange) if field.name != "tokens")
+_PACKED = ", ".join(f"`{name}`" for name in packing.COLUMNS)
+_PLAIN_COLUMNS = ("ids", "logprobs", "top_ids", "top_logprobs", "top_offsets")
+_PLAIN = ", ".join(_PLAIN_COLUMNS)
 _FAILED = f"countIf(end_reason NOT IN {ENDED_WELL})"
 
 
@@ -168,15 +172,15 @@ def exchange(exchange_id: str | UUID, attempt: int | None = None) -> StoredExcha
     if not row:
         return None
     tokens = _rows(
-        "SELECT choice, source, ids, logprobs, top_ids, top_logprobs, top_offsets FROM tokens "  # noqa: S608
+        f"SELECT choice, source, {_PACKED}, {_PLAIN} FROM tokens "  # noqa: S608
         f"WHERE {_ONE_TIME} ORDER BY choice, source, stored_at DESC LIMIT 1 BY choice, source",
         key,
     )
-    return _stored(row[0], [Tokens(**one) for one in tokens])
+    return _stored(row[0], [_tokens(one) for one in tokens])
 
 
 def raw(exchange_id: str | UUID, attempt: int | None = None) -> tuple[bytes, bytes] | None:
-    """The client's body and the engine's answer, byte for byte."""
+    """The client's body and the answer it got, byte for byte (the engine's own: see inference.kept)."""
     key = _locate(exchange_id, attempt)
     if key is None:
         return None
@@ -412,6 +416,13 @@ def _rows(sql: str, values: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _summary(row: dict[str, Any]) -> ExchangeSummary:
     return ExchangeSummary(**{**row, "exchange_id": str(row["exchange_id"])})
+
+
+def _tokens(row: dict[str, Any]) -> Tokens:
+    """A row's tokens; one from before they were packed has plain arrays."""
+    if row["unit"]:
+        return packing.unpack(row["choice"], row["source"], [row[name] for name in packing.COLUMNS])
+    return Tokens(row["choice"], row["source"], *(row[name] for name in _PLAIN_COLUMNS))
 
 
 def _stored(row: dict[str, Any], tokens: Iterable[Tokens]) -> StoredExchange:

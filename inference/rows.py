@@ -15,7 +15,7 @@ from uuid import UUID
 import orjson
 from opentelemetry.sdk.trace import ReadableSpan
 
-from inference import spans
+from inference import kept, packing, spans
 from inference.answer import Tokens
 from inference.events import Event
 from inference.exchange import Exchange
@@ -131,6 +131,7 @@ def _exchange(one: Exchange) -> Row:
         "messages": orjson.dumps(one.messages).decode(),
         "choices": orjson.dumps([asdict(choice) for choice in one.choices]).decode(),
         "params": orjson.dumps(one.params).decode(),
+        "response": kept.answer(one),
         # A call that was refused or failed before its first token has none to wait for.
         "tokens_expected": one.capture in ("wire", "engine") and one.completion_tokens > 0,
     }
@@ -140,7 +141,7 @@ def _exchange(one: Exchange) -> Row:
 
 _TOKEN_COLUMNS = (
     *("exchange_id", "attempt", "choice", "source", "started_at", "weights", "tokenizer", "logprobs_mode"),
-    *("ids", "logprobs", "top_ids", "top_logprobs", "top_offsets"),
+    *packing.COLUMNS,
 )
 
 
@@ -151,8 +152,8 @@ def _tokens(one: Exchange) -> list[Row]:
             (*_key(one), tokens.choice, tokens.source),
             (
                 *(UUID(one.exchange_id), one.attempt, tokens.choice, tokens.source, moment(one.started_us)),
-                *(one.weights, one.tokenizer, one.logprobs_mode, tokens.ids, tokens.logprobs),
-                *(tokens.top_ids, tokens.top_logprobs, tokens.top_offsets),
+                *(one.weights, one.tokenizer, one.logprobs_mode),
+                *packing.pack(tokens).row,
             ),
             one.started_us,
             one.exchange_id,

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from inference import clickhouse, filters, queries, storing
+from inference import clickhouse, filters, kept, queries, storing
 from inference.exchange import Exchange, parse
 from inference.queries import Cursor
 from tests.inference import spooled
@@ -155,7 +155,7 @@ def test_an_exchange_comes_back_as_it_was(stored: list[Exchange]) -> None:
         assert (tokens.top_ids, tokens.top_offsets) == (original.top_ids, original.top_offsets)
         assert tokens.logprobs == pytest.approx(original.logprobs, rel=1e-6)
         assert found.answer == one.choices[0].text
-        assert queries.raw(one.exchange_id) == (one.request, one.response)
+        assert queries.raw(one.exchange_id) == (one.request, kept.answer(one))
     assert queries.exchange("01a209af-e40f-7444-a935-612d1ac46562") is None
     assert queries.raw("6f1c1f0e-3a38-4c55-8f4e-0d3f4d1d2c11") is None
 

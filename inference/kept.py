@@ -1,0 +1,49 @@
+"""What is kept of an engine's answer as bytes. Pure.
+
+The proxy asks engines for logprobs and ids that clients never see; they are five to fifty times the answer.
+Once they are in columns of their own, keeping their JSON too would undo that. So the answer is kept as the
+client got it, made by the code that made it for the client; where not every token is in its column, as the
+engine sent it.
+"""
+
+from inference import capture
+from inference.capture import Stream
+from inference.exchange import Exchange
+from inference.sse import StreamError
+
+
+def answer(one: Exchange) -> bytes:
+    """The answer's bytes to keep."""
+    if not _has_all_tokens(one):
+        return one.response
+    try:
+        return _as_the_client_got_it(one)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, StreamError):
+        return one.response
+
+
+def _has_all_tokens(one: Exchange) -> bool:
+    """Whether columns say everything that is taken out."""
+    kept = {tokens.choice for tokens in one.tokens}
+    answered = {choice.index for choice in one.choices}
+    is_whole = one.status == 200 and one.tokens_match is True
+    return one.capture == "wire" and is_whole and bool(kept) and kept == answered
+
+
+def _as_the_client_got_it(one: Exchange) -> bytes:
+    """Raises what reading what is no answer raises."""
+    plan = capture.plan(
+        "chat" if one.surface == "chat" else "completions",
+        capture.load(one.request),
+        served=one.model,
+        public=one.route,
+        capture=one.capture,
+        top_k=one.top_k,
+    )
+    if not one.streamed:
+        return capture.clean_body(plan, one.response)
+    stream = Stream(plan)
+    got = stream.feed(one.response) + stream.finish()
+    if stream.broken or not stream.ended:
+        raise StreamError(stream.broken or "it has no end")
+    return got + stream.held()

@@ -1,0 +1,59 @@
+"""What is kept of an answer: what the client got, and the engine's own where columns do not say all of it."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import orjson
+import pytest
+
+from inference import kept
+from tests.inference.double import Engine, Running, proxying, serving
+from tests.inference.recorded import PAIRS
+
+
+@pytest.fixture
+async def proxy(tmp_path: Path) -> AsyncIterator[Running]:
+    async with serving(Engine()) as url, proxying(tmp_path, url) as running:
+        yield running
+
+
+@pytest.mark.parametrize("name", sorted(PAIRS))
+async def test_it_is_what_the_client_got(proxy: Running, name: str) -> None:
+    pair = PAIRS[name]
+    status, _, body = await proxy.post({**pair.request, "model": "desk"}, pair.path)
+    (exchange,) = await proxy.exchanges(1)
+    if status == 200 and exchange.tokens_match:
+        assert kept.answer(exchange) == body
+        assert len(body) < len(exchange.response)
+    else:
+        assert kept.answer(exchange) == exchange.response
+
+
+async def test_where_tokens_are_missing_the_engines_own_is_kept(proxy: Running) -> None:
+    await proxy.post({**PAIRS["chat"].request, "model": "desk"})
+    (whole,) = await proxy.exchanges(1)
+    assert kept.answer(whole) != whole.response
+    for lacking in (
+        replace(whole, tokens=[]),
+        replace(whole, tokens_match=False),
+        replace(whole, tokens_match=None),
+        replace(whole, capture="refused"),
+        replace(whole, status=499),
+        replace(whole, tokens=[replace(whole.tokens[0], choice=1)]),
+        replace(whole, request=b"{nonsense"),
+        replace(whole, response=whole.response[:-1]),
+        replace(whole, streamed=True),
+    ):
+        assert kept.answer(lacking) == lacking.response
+
+
+async def test_a_stream_that_was_cut_off_is_kept_as_it_came(proxy: Running) -> None:
+    await proxy.post({**PAIRS["chat_streamed"].request, "model": "desk"})
+    (whole,) = await proxy.exchanges(1)
+    assert b"token_id:" not in kept.answer(whole)
+    cut = replace(whole, response=whole.response[: len(whole.response) // 2])
+    assert kept.answer(cut) == cut.response
+    broken = replace(whole, response=b"data: {oops\n\n" + whole.response)
+    assert kept.answer(broken) == broken.response
+    assert orjson.loads(whole.request)["stream"]
