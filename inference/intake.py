@@ -12,10 +12,11 @@ from uuid import UUID
 
 import orjson
 
-from inference import errors, events, feedback, headers, traces
+from inference import errors, events, feedback, headers, limits, traces
+from inference.counters import Admission, Counters, LimitedError
 from inference.errors import Refusal
 from inference.feedback import FeedbackError
-from inference.http1.client import Client
+from inference.http1.client import Client, Header
 from inference.http1.request import ClientLeftError, Request, TooLargeError, TooSlowError
 from inference.metrics import Metrics
 from inference.routing import Key
@@ -41,17 +42,18 @@ class _RefusedError(Exception):
 class Intake:
     """Takes records in; its methods serve one path each, for whoever has a key."""
 
-    def __init__(self, spool: Spool, metrics: Metrics, body_limit: int) -> None:
-        self._spool, self._metrics, self._body_limit = spool, metrics, body_limit
+    def __init__(self, spool: Spool, counters: Counters, metrics: Metrics, body_limit: int) -> None:
+        self._spool, self._counters, self._metrics = spool, counters, metrics
+        self._body_limit = body_limit
         self._inflating = asyncio.Semaphore(_INFLATING)
 
     async def feedback(self, key: Key, request: Request, client: Client) -> None:
         """``POST /v1/feedback``: about an exchange or a trace."""
-        await _answering(client, lambda: self._feedback(key, request))
+        await self._answer(key, client, lambda: self._feedback(key, request))
 
     async def traces(self, key: Key, request: Request, client: Client) -> None:
         """``POST /v1/traces``: OTLP over HTTP, as OpenTelemetry's exporters send it."""
-        await _answering(client, lambda: self._traces(key, request))
+        await self._answer(key, client, lambda: self._traces(key, request))
 
     async def _feedback(self, key: Key, request: Request) -> Answer:
         body = await _body(request, min(self._body_limit, FEEDBACK_BYTES))
@@ -92,24 +94,33 @@ class Intake:
         self._metrics.records.labels(kind).inc()
         return made
 
-
-async def _answering(client: Client, take: Callable[[], Awaitable[Answer]]) -> None:
-    try:
-        kind, body = await take()
-    except ClientLeftError:
-        return
-    except FeedbackError as error:
-        _refuse(client, errors.bad_feedback(error.message, error.param))
-    except TracesError as error:
-        _refuse(client, errors.bad_spans(error.status, error.message))
-    except _RefusedError as refused:
-        _refuse(client, refused.refusal)
-    except TooSlowError:
-        _refuse(client, errors.too_slow())
-    except SpoolFailedError as error:
-        _refuse(client, errors.not_kept(str(error)))
-    else:
-        client.answer(200, [(b"content-type", kind)], body)
+    async def _answer(self, key: Key, client: Client, take: Callable[[], Awaitable[Answer]]) -> None:
+        """Within the key's limits: a request like the others, of no tokens."""
+        admission: Admission | None = None
+        try:
+            if key.limits is not None:
+                admission = await self._counters.admit(key, 0)
+            kind, body = await take()
+        except ClientLeftError:
+            return
+        except LimitedError as limited:
+            _refuse(client, limits.refusal(key, limited.kind), *limited.headers)
+        except FeedbackError as error:
+            _refuse(client, errors.bad_feedback(error.message, error.param))
+        except TracesError as error:
+            _refuse(client, errors.bad_spans(error.status, error.message))
+        except _RefusedError as refused:
+            _refuse(client, refused.refusal)
+        except TooSlowError:
+            _refuse(client, errors.too_slow())
+        except SpoolFailedError as error:
+            _refuse(client, errors.not_kept(str(error)))
+        else:
+            told = admission.headers if admission else []
+            client.answer(200, [(b"content-type", kind), *told], body)
+        finally:
+            if admission is not None:
+                self._counters.settle(admission, 0, 0)
 
 
 async def _body(request: Request, limit: int) -> bytes:
@@ -119,8 +130,8 @@ async def _body(request: Request, limit: int) -> bytes:
         raise _RefusedError(errors.too_large(limit)) from error
 
 
-def _refuse(client: Client, refusal: Refusal) -> None:
-    client.answer(refusal.status, [headers.JSON], refusal.body)
+def _refuse(client: Client, refusal: Refusal, *more: Header) -> None:
+    client.answer(refusal.status, [headers.JSON, *more], refusal.body)
 
 
 def _header(request: Request, name: bytes) -> str:

@@ -112,7 +112,7 @@ class Proxy:
             settings.name,
             settings.body_limit,
         )
-        intake = Intake(self.spool, self.metrics, settings.body_limit)
+        intake = Intake(self.spool, self._counters, self.metrics, settings.body_limit)
         self._pages: dict[str, Page] = {
             "/health": self._health,
             "/ready": self._ready,

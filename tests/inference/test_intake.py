@@ -24,7 +24,7 @@ from inference.clickhouse import migrate
 from inference.events import Event
 from inference.otlp import SpanBatch
 from inference.spans import SPAN_COLUMNS
-from tests.inference.double import SECRET, Engine, Running, call, proxying, serving
+from tests.inference.double import SECRET, Engine, Running, call, proxying, serving, snapshot
 from tests.inference.test_drain import drain_all
 from tests.inference.test_otlp import BODY, SPANS, as_json
 from tests.inference.test_proxy import fail
@@ -116,6 +116,23 @@ async def test_what_is_wrong_is_said_and_not_kept(
     status, _, answer = await proxy.post(body, path, content_type=kind)
     assert (status, orjson.loads(answer)["error"]["code"]) == said
     assert proxy.records() == []
+
+
+async def test_a_keys_limits_hold_for_them_too(engine: tuple[Engine, str], tmp_path: Path) -> None:
+    """Without Redis, so that one proxy counts alone."""
+    found = snapshot(engine[1])
+    for key in found["keys"].values():
+        key["limits"] = {"requests": 2, "concurrent": 2}
+    said, spans = {"trace_id": "a" * 32, "score": 1}, {"resourceSpans": []}
+    async with proxying(tmp_path / "limited", found=found) as proxy:
+        status, headers, _ = await proxy.post(said, "/v1/feedback")
+        assert (status, headers["x-ratelimit-limit-requests"]) == (200, "2")
+        assert (await proxy.post(spans, "/v1/traces", content_type="application/json"))[0] == 200
+        for path, body in (("/v1/feedback", said), ("/v1/traces", spans)):
+            status, headers, answer = await proxy.post(body, path, content_type="application/json")
+            assert (status, orjson.loads(answer)["error"]["code"]) == (429, "rate_limit_exceeded")
+            assert int(headers["retry-after"]) > 0
+        assert len(proxy.records()) == 2
 
 
 @pytest.mark.parametrize("path", ["/v1/feedback", "/v1/traces"])
