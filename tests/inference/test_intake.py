@@ -123,7 +123,8 @@ async def test_a_keys_limits_hold_for_them_too(engine: tuple[Engine, str], tmp_p
     found = snapshot(engine[1])
     for key in found["keys"].values():
         key["limits"] = {"requests": 2, "concurrent": 2}
-    said, spans = {"trace_id": "a" * 32, "score": 1}, {"resourceSpans": []}
+    said = {"trace_id": "a" * 32, "score": 1}
+    spans: dict[str, list[str]] = {"resourceSpans": []}
     async with proxying(tmp_path / "limited", found=found) as proxy:
         status, headers, _ = await proxy.post(said, "/v1/feedback")
         assert (status, headers["x-ratelimit-limit-requests"]) == (200, "2")
