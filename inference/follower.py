@@ -17,7 +17,8 @@ from inference.spool.files import replace
 log = logging.getLogger(__name__)
 _POLL_SECONDS = 40.0
 _PAUSE_SECONDS = 0.5
-_MOST_PAUSE_SECONDS = 5.0
+_MOST_PAUSE_SECONDS = 1.0
+"""Web that is back is heard within a second, as a change is."""
 
 
 class Follower:
@@ -39,7 +40,7 @@ class Follower:
             self.snapshot = Snapshot.parse(orjson.loads(self._path.read_bytes()))
         except FileNotFoundError:
             return
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             log.warning("the kept routing snapshot can't be read: %r", error)
 
     async def follow(self, on_change: Callable[[Snapshot], None] | None = None) -> None:
@@ -51,7 +52,8 @@ class Follower:
             while True:
                 try:
                     changed = await self._poll(session)
-                except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError) as error:
+                except Exception as error:
+                    # Whatever web says, or does not: what is known stays in force, and web is asked again.
                     log.log(
                         logging.WARNING if pause == _PAUSE_SECONDS else logging.DEBUG,
                         "no routing snapshot from %s: %s",
@@ -73,6 +75,9 @@ class Follower:
             response.raise_for_status()
             content = await response.read()
         self.snapshot = Snapshot.parse(orjson.loads(content))
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        await asyncio.to_thread(replace, self._path, content)
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            await asyncio.to_thread(replace, self._path, content)
+        except OSError as error:
+            log.warning("the routing snapshot is in force, but can't be kept: %s", error)
         return True

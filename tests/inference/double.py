@@ -280,22 +280,28 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def proxying(
-    home: Path, *engines: str, found: Message | None = None, **settings: Any
-) -> AsyncIterator[Running]:
-    """A proxy in front of engines, started from a kept snapshot with web away."""
-    kept = home / "proxy" / "snapshot.json"
-    kept.parent.mkdir(parents=True)
-    kept.write_bytes(orjson.dumps(found or snapshot(*engines)))
-    nowhere = f"http://127.0.0.1:{free_port()}"
-    made = Settings(home, home / "spool", nowhere, "token", "proxy", **settings)
-    app = Proxy(made)
+async def running(settings: Settings) -> AsyncIterator[Running]:
+    """A proxy, and clients of it."""
+    app = Proxy(settings)
     async with (
         listening(app) as url,
         aiohttp.ClientSession() as http,
         AsyncOpenAI(base_url=url + "/v1", api_key=SECRET, max_retries=0) as client,
     ):
-        yield Running(url, app, made, http, client)
+        yield Running(url, app, settings, http, client)
+
+
+@contextlib.asynccontextmanager
+async def proxying(
+    home: Path, *engines: str, found: Message | None = None, web_url: str = "", **settings: Any
+) -> AsyncIterator[Running]:
+    """A proxy in front of engines, started from a kept snapshot; with web away, unless it has an address."""
+    kept = home / "proxy" / "snapshot.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(orjson.dumps(snapshot(*engines) if found is None else found))
+    web_url = web_url or f"http://127.0.0.1:{free_port()}"
+    async with running(Settings(home, home / "spool", web_url, "token", "proxy", **settings)) as one:
+        yield one
 
 
 def call(order: str, **more: Any) -> Message:
