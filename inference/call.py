@@ -223,7 +223,11 @@ class Call:
 
     async def _relay(self, plan: Plan, reached: Reached) -> None:
         response = reached.response
-        head = [*headers.forwarded(response.headers), *self._allowance.headers, self._exchange_header]
+        head = headers.forwarded(response.headers)
+        if self._allowance.headers:
+            # What an engine allows the proxy is no matter of the client's.
+            head = [one for one in head if not one[0].startswith(b"x-ratelimit-")] + self._allowance.headers
+        head.append(self._exchange_header)
         relay = Relay(self._room.spool, self._record, self._client, response, head)
         if response.header(b"content-type").startswith(b"text/event-stream"):
             await relay.stream(plan)

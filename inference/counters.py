@@ -169,7 +169,8 @@ class Counters:
 
     def settle(self, admission: Admission, tokens: int, cost: int) -> None:
         """The call is over; it came to so many tokens and nano-dollars. Never waits."""
-        use = self._use(admission.key)
+        # As it is known now: the key may have other limits by now than it was let in with.
+        use = self._uses[admission.key.id]
         use.in_flight -= 1
         use.cost += cost
         if admission.together:

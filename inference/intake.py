@@ -104,6 +104,7 @@ class Intake:
         except ClientLeftError:
             return
         except LimitedError as limited:
+            self._metrics.limited.labels(limited.kind).inc()
             _refuse(client, limits.refusal(key, limited.kind), *limited.headers)
         except FeedbackError as error:
             _refuse(client, errors.bad_feedback(error.message, error.param))

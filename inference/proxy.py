@@ -201,6 +201,7 @@ class Proxy:
     def _prepare(self, snapshot: Snapshot) -> None:
         if any(key.limits is not None for key in snapshot.keys.values()):
             self._counters.start()
+        self._upstreams.keep({engine.name for engine in self._engines()})
 
     def _engines(self) -> Iterator[Upstream]:
         for version in self.follower.snapshot.versions.values():

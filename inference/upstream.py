@@ -9,7 +9,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from inference import balance as balancing
@@ -48,6 +48,7 @@ class Reached:
 
     response: Response
     upstream: Upstream
+    health: Health
     tried: list[dict[str, str]] = field(default_factory=list)
     """Replicas asked before, and why they did not answer."""
 
@@ -87,9 +88,15 @@ class Upstreams:
         if self.health(upstream.name).checked(self._clock(), alive=alive):
             self._ejected(upstream.name, "its health check fails")
 
+    def keep(self, names: Collection[str]) -> None:
+        """Forget all engines but these."""
+        self._health = {name: health for name, health in self._health.items() if name in names}
+        self._heads = {key: head for key, head in self._heads.items() if key[0].name in names}
+
     def measure(self) -> None:
         """Bring the gauges up to date."""
         now = self._clock()
+        self._metrics.upstream_in_order.clear()
         for name, health in self._health.items():
             self._metrics.upstream_in_order.labels(name).set(health.state(now) == "ok")
 
@@ -131,12 +138,12 @@ class Upstreams:
             if response is not None:
                 if response.status not in _FAILED:
                     health.answered()
-                    return Reached(response, upstream, tried)
+                    return Reached(response, upstream, health, tried)
                 self._failed(upstream.name, response)
                 if position == last:
-                    return Reached(response, upstream, tried)
+                    return Reached(response, upstream, health, tried)
                 tried.append({"upstream": upstream.name, "why": f"HTTP {response.status}"})
-                self.leave(Reached(response, upstream))
+                self.leave(Reached(response, upstream, health))
                 await asyncio.sleep(_BACKOFF_SECONDS * 2**position * random.uniform(0.5, 1.0))  # noqa: S311
             if position < last:
                 self._metrics.failovers.labels(upstream.name).inc()
@@ -144,7 +151,7 @@ class Upstreams:
 
     def leave(self, reached: Reached) -> None:
         """Be done with an answer. Before its end this closes the connection: the engine stops its work."""
-        self.health(reached.upstream.name).end()
+        reached.health.end()
         reached.response.close()
 
     def _failed(self, name: str, response: Response) -> None:

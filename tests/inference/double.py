@@ -145,6 +145,7 @@ class Engine:
 
     async def _come_later(self, asked: Message, send: Send) -> None:
         head = [(b"content-type", b"application/json"), (b"retry-after", b"7")]
+        head.append((b"X-RateLimit-Limit-Requests", b"9"))
         await send({"type": "http.response.start", "status": 429, "headers": head})
         await send({"type": "http.response.body", "body": b'{"error":{"message":"busy"}}'})
 

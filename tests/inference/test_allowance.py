@@ -133,6 +133,13 @@ async def test_a_stream_that_is_left_is_counted_as_far_as_it_came(
         await until(lambda: engine[0].left)
 
 
+async def test_a_client_hears_of_its_own_limits_alone(proxy: Proxying) -> None:
+    async with proxy(requests=50) as one:
+        _, headers, _ = await one.post(call("come later"))
+        assert headers.getall("x-ratelimit-limit-requests") == ["50"]
+        assert headers["retry-after"] == "7"
+
+
 async def test_a_spent_budget_is_not_retried(proxy: Proxying) -> None:
     async with proxy(budget=31_000) as one:
         assert (await one.post(call("hi")))[0] == 200

@@ -198,6 +198,15 @@ async def test_tokens_are_counted_as_they_were(proxies: Make) -> None:
     assert 200 < int(dict(refused.value.headers)[b"retry-after"]) <= 300, "what was overdrawn is waited for"
 
 
+async def test_limits_that_change_while_a_call_runs_hold_for_what_comes(proxies: Make) -> None:
+    one = proxies("one")
+    before = await one.admit(key(requests=5), 1)
+    assert await crowd(one, key(concurrent=1), 2) == [], "the call that runs has the only place"
+    one.settle(before, 1, 0)
+    assert one._uses[1].key.limits == Limits(concurrent=1)
+    assert await entry(one, key(concurrent=1))
+
+
 async def test_a_budget_is_spent_by_all_and_ends_for_all(proxies: Make) -> None:
     one, two = proxies("one"), proxies("two")
     who = key(budget=100)

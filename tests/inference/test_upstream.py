@@ -142,6 +142,22 @@ async def test_an_engine_whose_answers_fail_is_put_aside_and_comes_back_through_
     upstreams.stop()
 
 
+async def test_an_engine_that_nobody_knows_any_more_is_forgotten() -> None:
+    metrics = Metrics()
+    upstreams = Upstreams(metrics)
+    upstreams.start()
+    async with serving(Engine()) as url:
+        for name in ("goes", "stays"):
+            async with post(upstreams, [at(url, name)], body("hi")):
+                if name == "goes":
+                    upstreams.keep(["stays"])
+    upstreams.measure()
+    assert b'{upstream="stays"} 1.0' in metrics.page()
+    assert b'{upstream="goes"}' not in metrics.page()
+    assert upstreams.health("goes").in_flight == 0
+    upstreams.stop()
+
+
 async def test_no_request_breaks_more_than_three_engines(upstreams: Upstreams) -> None:
     engines = [Engine() for _ in range(5)]
     async with contextlib.AsyncExitStack() as stack:
