@@ -6,14 +6,20 @@ from django import forms
 from django.contrib.auth.models import User
 from django.utils.text import slugify
 
-from annotations import sampling
-from annotations.models import MOST_REASONS, Queue
+from annotations import questions, sampling
+from annotations.models import MOST_REASONS, Annotation, Queue
+from annotations.question_forms import LinesField, further_forms
+from annotations.questions import MAIN, Kind, Question, Unfit
 from annotations.sampling import seed_of
 from inference.queries import Candidate
 
 _HINTS = {
-    "question": "What reviewers are asked under every answer.",
-    "answers": "One a line. A correction is then a choice from this list. Empty: it is free text.",
+    "kind": "What is asked under every answer. It stays once somebody has judged.",
+    "question": "In the reviewers' words.",
+    "answers": "One a line: what can be chosen, the labels, or the words of a rating's steps. Where answers "
+    "are corrected, a correction is then a choice from this list; empty, it is free text.",
+    "against": "For comparing: where the second answer to the same question is found, if the exchange has no "
+    "second one itself. A filter line, such as model:candidate.",
     "reasons": "One a line, at most nine: they get the keys 1 to 9. Empty: none is asked.",
     "guidelines": "Markdown, beside every item. Each change gets a new number.",
     "heat_map": "Whether reviewers see how sure the model was. Seen before judging, it is noted.",
@@ -22,26 +28,10 @@ _HINTS = {
 }
 
 
-class LinesField(forms.CharField):
-    """A list, one a line; empty lines and doubles are left out."""
-
-    widget = forms.Textarea(attrs={"rows": 5})
-
-    def prepare_value(self, value: object) -> object:
-        return "\n".join(value) if isinstance(value, list) else value
-
-    def to_python(self, value: str | None) -> list[str]:  # type: ignore[override]
-        lines = (line.strip() for line in (value or "").splitlines())
-        return list(dict.fromkeys(line for line in lines if line))
-
-    def has_changed(self, initial: object, data: object) -> bool:
-        return self.to_python(data if isinstance(data, str) else "") != initial
-
-
 class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]
     """How a queue is judged."""
 
-    answers = LinesField(required=False, label="Right answers", help_text=_HINTS["answers"])
+    answers = LinesField(required=False, label="Answers", help_text=_HINTS["answers"])
     reasons = LinesField(required=False, label="Reasons to reject", help_text=_HINTS["reasons"])
     reviewers = forms.ModelMultipleChoiceField(
         User.objects.none(),
@@ -53,10 +43,15 @@ class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Queue
         fields = (
-            *("name", "question", "answers", "reasons", "guidelines", "reviewers"),
+            *("name", "kind", "question", "answers", "reasons", "against", "guidelines", "reviewers"),
             *("judgements_per_item", "heat_map", "lease_minutes"),
         )
-        labels: ClassVar = {"heat_map": "How sure the model was", "lease_minutes": "Minutes an item is kept"}
+        labels: ClassVar = {
+            "kind": "Asked for",
+            "against": "Compared with",
+            "heat_map": "How sure the model was",
+            "lease_minutes": "Minutes an item is kept",
+        }
         help_texts: ClassVar = _HINTS
         widgets: ClassVar = {"guidelines": forms.Textarea(attrs={"rows": 8})}
 
@@ -64,10 +59,38 @@ class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]
         super().__init__(*args, **kwargs)
         if self.instance.pk:
             self.fields["guidelines"].help_text += f" Now version {self.instance.guidelines_version}."
+            if Annotation.objects.filter(item__queue=self.instance).exists():
+                self.fields["kind"].disabled = True
+        self.further = further_forms(self.data if self.is_bound else None, self._also())
         people = User.objects.filter(is_active=True).order_by("first_name", "username")
         field = self.fields["reviewers"]
         field.queryset = people  # type: ignore[attr-defined]
         field.label_from_instance = lambda person: person.get_full_name() or person.username  # type: ignore[attr-defined]
+
+    def _also(self) -> list[dict[str, Any]]:
+        """The further questions that the form begins with."""
+        also: list[dict[str, Any]] = self.initial.get("also", self.instance.also)
+        return also
+
+    def is_valid(self) -> bool:
+        # Both, so that everything wrong is said at once.
+        return all([super().is_valid(), self.further.is_valid()])
+
+    def clean(self) -> dict[str, Any]:
+        given: dict[str, Any] = super().clean() or self.cleaned_data
+        if {"kind", "question", "answers"} <= given.keys():
+            try:
+                questions.check(Question(MAIN, given["kind"], given["question"], tuple(given["answers"])))
+            except Unfit as unfit:
+                self.add_error("answers", str(unfit))
+        kinds = {given.get("kind"), *self.further.kinds()}
+        if Kind.TOKENS in kinds and given.get("heat_map") != Queue.HeatMap.REQUEST:
+            self.add_error(
+                "heat_map", "Pieces can only be marked where reviewers may ask how sure the model was."
+            )
+        if given.get("kind") == Kind.PAIR and Kind.SPANS in kinds:
+            self.add_error("kind", "Words can be marked on one answer, not on two side by side.")
+        return given
 
     def clean_reasons(self) -> list[str]:
         reasons: list[str] = self.cleaned_data["reasons"]
@@ -82,6 +105,7 @@ class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]
         queue: Queue = self.instance
         text = self.cleaned_data["guidelines"]
         queue.guidelines = Queue.objects.values_list("guidelines", flat=True).get(pk=queue.pk)
+        queue.also = self.further.stored()
         self.save()
         queue.rewrite_guidelines(text, user)
         return queue
@@ -110,12 +134,23 @@ class NewQueueForm(SettingsForm):
         """What the queue will hold, or None with the reason by the field."""
         given = self.cleaned_data
         try:
-            drawn = sampling.draw(given["filter"], given["size"], given["order"], seed_of(given["key"]))
+            drawn = sampling.draw(
+                given["filter"],
+                given["size"],
+                given["order"],
+                seed_of(given["key"]),
+                calls=given["kind"] == Kind.TOOL_CALL,
+            )
         except sampling.NotDrawn as told:
             self.add_error("filter", str(told))
             return None
         if not drawn:
-            self.add_error("filter", "No exchange matches.")
+            none = (
+                "No exchange that matches calls a tool."
+                if given["kind"] == Kind.TOOL_CALL
+                else "No exchange matches."
+            )
+            self.add_error("filter", none)
             return None
         return drawn
 
@@ -125,17 +160,17 @@ class NewQueueForm(SettingsForm):
         queue: Queue = self.save(commit=False)
         queue.slug = free_slug(given["name"])
         queue.key, queue.filter, queue.order = given["key"], given["filter"], given["order"]
-        queue.created_by = user
+        queue.also, queue.created_by = self.further.stored(), user
         queue.save()
         self.save_m2m()
         return queue
 
 
 def free_slug(name: str) -> str:
-    """An address nobody has: the name, with a number if it must be. ``new`` is the form's own."""
+    """An address nobody has: the name, with a number if it must be. ``new`` and ``import`` are pages."""
     base = slugify(name)[:40] or "queue"
     slug, number = base, 1
-    while slug == "new" or Queue.objects.filter(slug=slug).exists():
+    while slug in ("new", "import") or Queue.objects.filter(slug=slug).exists():
         number += 1
         slug = f"{base}-{number}"
     return slug

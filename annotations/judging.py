@@ -3,13 +3,15 @@
 Leaves places to annotations.leases and what judgements add up to to annotations.verdicts.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from annotations import leases, verdicts
+from annotations import calls, leases, questions, verdicts
 from annotations.models import Annotation, AnnotationQuerySet, Item, Queue
 
 Decision = Annotation.Decision
@@ -27,11 +29,13 @@ class Judgement:
     answer: str = ""
     reason: str = ""
     note: str = ""
+    given: Mapping[str, list[str]] = field(default_factory=dict)
+    """Answers to questions as a form gives them, by the question's name."""
 
-    def same_as(self, annotation: Annotation) -> bool:
-        """Whether the stored row says the same."""
+    def same_as(self, annotation: Annotation, values: dict[str, Any]) -> bool:
+        """Whether the stored row says the same; ``values`` are what was given, as read."""
         stored = (annotation.decision, annotation.answer, annotation.reason, annotation.note)
-        return stored == (self.decision, self.answer, self.reason, self.note)
+        return stored == (self.decision, self.answer, self.reason, self.note) and annotation.values == values
 
 
 class NotTaken(Exception):  # noqa: N818 - it is an answer to a person, not a fault
@@ -86,11 +90,12 @@ def judge(
         verdicts.lock(item)
         before = Annotation.objects.filter(key=key).first()
         if before is not None:
-            if said.same_as(before):
+            if said.same_as(before, _again(item, key, said)):
                 return before
             told = before.get_decision_display()
             raise Answered(f"You have answered this one: {told}. Undo it to change it.")
         check(item, said)
+        values = read_values(item, key, said)
         heat_map_seen = _finish(item, reviewer, key)
         annotation = Annotation.objects.create(
             item=item,
@@ -99,6 +104,10 @@ def judge(
             answer=said.answer,
             reason=said.reason,
             note=said.note,
+            values=values,
+            sides_swapped=leases.sides_swapped(key)
+            if questions.MAIN in values and item.other_answer
+            else None,
             key=key,
             seconds=seconds,
             source=source,
@@ -113,25 +122,62 @@ def judge(
 
 def check(item: Item, said: Judgement) -> None:
     """Raise Refused when the judgement does not fit the item and its queue."""
-    if said.decision not in Decision.values or said.decision == Decision.UNDO:
+    if said.decision not in _allowed(item.queue):
         raise Refused("Choose one of the answers below.")
-    for field, longest in _LONGEST.items():
-        if len(getattr(said, field)) > longest:
-            raise Refused(f"That is longer than {longest:,} characters.", field)
+    for name, longest in _LONGEST.items():
+        if len(getattr(said, name)) > longest:
+            raise Refused(f"That is longer than {longest:,} characters.", name)
     if said.decision == Decision.CORRECT:
         _check_correction(item, said.answer)
     elif said.answer:
         raise Refused("Only a correction carries an answer.", "answer")
 
 
+def _allowed(queue: Queue) -> set[str]:
+    own = {Decision.APPROVE, Decision.REJECT, Decision.CORRECT} if queue.by_verdict else {Decision.ANSWER}
+    return {*own, Decision.CANT_JUDGE, Decision.FLAG}
+
+
+def read_values(item: Item, key: str, said: Judgement) -> dict[str, Any]:
+    """The answers to the queue's questions by name. Raises Refused by the question's field.
+
+    Who can't judge or flags the item is asked nothing more.
+    """
+    if said.decision in (Decision.CANT_JUDGE, Decision.FLAG):
+        return {}
+    values = {}
+    for question in item.queue.asked:
+        try:
+            value = questions.read(
+                question, said.given.get(question.name, ()), item.answer, swapped=leases.sides_swapped(key)
+            )
+        except questions.Unfit as unfit:
+            raise Refused(str(unfit), question.field) from unfit
+        if value is not None:
+            values[question.name] = value
+    return values
+
+
+def _again(item: Item, key: str, said: Judgement) -> dict[str, Any]:
+    try:
+        return read_values(item, key, said)
+    except Refused:  # the questions have changed since it was sent first
+        return {}
+
+
 def _check_correction(item: Item, answer: str) -> None:
-    closed_list = item.queue.answers
+    closed_list = [] if item.tools is not None else item.queue.answers
     if not answer.strip():
         raise Refused("Choose the right answer." if closed_list else "Write the right answer.", "answer")
     if answer.strip() == item.answer.strip():
         raise Refused("That is the model's answer. Approve it?", "answer")
     if closed_list and answer not in closed_list:
         raise Refused(f"“{answer}” is not in the list of answers. Choose one from the list.", "answer")
+    if item.tools is not None:
+        try:
+            calls.check(answer, item.tools)
+        except questions.Unfit as unfit:
+            raise Refused(str(unfit), "answer") from unfit
 
 
 def _finish(item: Item, reviewer: User, key: str) -> bool:

@@ -6,6 +6,7 @@ seen). Leaves what a judgement says to annotations.judging.
 """
 
 import base64
+import hashlib
 import secrets
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -42,6 +43,11 @@ def known(key: str, item: Item, reviewer: User) -> bool:
     if made_for(key, item.pk, reviewer.pk):
         return True
     return Assignment.objects.filter(item=item, reviewer=reviewer, key=key).exists()
+
+
+def sides_swapped(key: str) -> bool:
+    """Whether a pair's first answer stands right in the showing with this key: a coin tossed with the key."""
+    return hashlib.sha256(key.encode()).digest()[0] % 2 == 1
 
 
 def _signature(nonce: str, item_id: int, reviewer_id: int) -> str:

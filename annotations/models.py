@@ -5,6 +5,7 @@ annotations.judging, what judgements add up to in annotations.verdicts.
 """
 
 import secrets
+from functools import cached_property
 from typing import ClassVar
 
 from django.conf import settings
@@ -13,6 +14,9 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.urls import reverse
 from django.utils import timezone
+
+from annotations import questions
+from annotations.questions import Kind, Question
 
 MOST_REASONS = 9
 """As many as there are number keys."""
@@ -58,11 +62,16 @@ class Queue(models.Model):
     )
     filter = models.TextField(blank=True, help_text="Which exchanges: the explorer's filter line.")
     order = models.CharField(max_length=9, choices=Order, default=Order.RANDOM)
+    kind = models.CharField(max_length=9, choices=list(questions.KINDS.items()), default=Kind.APPROVE)
     question = models.CharField(max_length=200, default="Is this the right answer?")
     answers = models.JSONField(
         default=list,
         blank=True,
-        help_text="The closed list of right answers. Empty: corrections are free text.",
+        help_text="The leading question's options; of a correction the closed list, empty for free text.",
+    )
+    also = models.JSONField(default=list, blank=True, help_text="Further questions, as Question.as_dict.")
+    against = models.TextField(
+        blank=True, help_text="Where the second answer of a pair comes from: a filter line."
     )
     reasons = models.JSONField(default=list, blank=True, help_text="Why an answer is rejected, at most nine.")
     guidelines = models.TextField(blank=True, help_text="Markdown, beside every item.")
@@ -88,6 +97,26 @@ class Queue(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("queue", args=[self.slug])
+
+    @property
+    def lead(self) -> Question:
+        """The question whose answer makes the verdict."""
+        return Question(questions.MAIN, self.kind, self.question, tuple(self.answers))
+
+    @cached_property
+    def further(self) -> list[Question]:
+        """What else is asked of each item."""
+        return [Question.from_dict(stored) for stored in self.also]
+
+    @property
+    def asked(self) -> list[Question]:
+        """Every question, the leading one first."""
+        return [self.lead, *self.further]
+
+    @property
+    def by_verdict(self) -> bool:
+        """Whether items are approved, rejected or corrected."""
+        return self.kind in questions.VERDICTS
 
     def change_state(self, old: str, new: str, user: User) -> bool:
         """Whether this call changed it: False when someone was faster, and then nothing is done."""
@@ -142,6 +171,7 @@ class Item(models.Model):
         APPROVED = "approved", "approved"
         REJECTED = "rejected", "rejected"
         CORRECTED = "corrected", "corrected"
+        ANSWERED = "answered", "answered"
 
     queue = models.ForeignKey(Queue, models.CASCADE, related_name="items")
     exchange_id = models.UUIDField(db_index=True)
@@ -150,13 +180,22 @@ class Item(models.Model):
         help_text="When the exchange began; with its id, the key into ClickHouse."
     )
     messages = models.JSONField(help_text="What was asked, in the chat form: a list of {role, content, …}.")
-    answer = models.TextField(help_text="What the model answered (first choice).")
+    answer = models.TextField(help_text="What the model answered (first choice); a tool call as JSON.")
+    tools = models.JSONField(
+        null=True, blank=True, help_text="The tools the model had, when the answer is a call; else null."
+    )
+    other_answer = models.TextField(blank=True, help_text="The second answer of a pair.")
+    other_exchange_id = models.UUIDField(null=True, help_text="Which exchange the second answer is from.")
+    other_attempt = models.PositiveSmallIntegerField(default=0)
     group = models.CharField(max_length=200, blank=True, help_text="Siblings share it and stay together.")
     probability = models.FloatField(default=1.0, help_text="With which the item was drawn from what matched.")
     position = models.FloatField(default=0.0, help_text="Smaller is shown sooner.")
     state = models.CharField(max_length=8, choices=State, default=State.WAITING)
     verdict = models.CharField(max_length=9, choices=Verdict, blank=True)
     verdict_answer = models.TextField(blank=True, help_text="The right answer, as the verdict has it.")
+    verdict_values = models.JSONField(
+        default=dict, blank=True, help_text="What all judgements say to a question, by its name."
+    )
     verdict_rule = models.CharField(max_length=100, blank=True, help_text="The rule that decided.")
     settled_at = models.DateTimeField(null=True)
     revision = models.PositiveIntegerField(default=0, editable=False, help_text="Grows with every judgement.")
@@ -224,6 +263,7 @@ class Annotation(models.Model):
         APPROVE = "approve", "approved"
         REJECT = "reject", "rejected"
         CORRECT = "correct", "corrected"
+        ANSWER = "answer", "answered"
         CANT_JUDGE = "cant_judge", "can't judge"
         FLAG = "flag", "flagged as personal data"
         UNDO = "undo", "taken back"
@@ -238,6 +278,10 @@ class Annotation(models.Model):
     answer = models.TextField(blank=True, help_text="The right answer, of a correction.")
     reason = models.CharField(max_length=200, blank=True)
     note = models.TextField(blank=True)
+    values = models.JSONField(default=dict, blank=True, help_text="Answers to questions, by their name.")
+    sides_swapped = models.BooleanField(
+        null=True, help_text="Of a pair: whether the first answer stood right."
+    )
     undoes = models.OneToOneField("self", models.CASCADE, null=True, blank=True, related_name="undone_by")
     source = models.CharField(max_length=9, choices=Source, default=Source.PERSON)
     key = models.CharField(
@@ -263,6 +307,15 @@ class Annotation(models.Model):
         return _PAST[Annotation.Decision(self.decision)]
 
     @property
+    def told(self) -> list[str]:
+        """The answers to questions in words, each with its question where there are several."""
+        queue = self.item.queue
+        words = [
+            (q.words, questions.told(q, self.values[q.name])) for q in queue.asked if q.name in self.values
+        ]
+        return [said if len(queue.asked) == 1 else f"{asked} {said}" for asked, said in words]
+
+    @property
     def by_reference(self) -> bool:
         """Whether a reference list gave it, not a person: said wherever it is shown."""
         return self.source == self.Source.REFERENCE
@@ -272,6 +325,7 @@ _PAST = {
     Annotation.Decision.APPROVE: "Approved",
     Annotation.Decision.REJECT: "Rejected",
     Annotation.Decision.CORRECT: "Corrected",
+    Annotation.Decision.ANSWER: "Answered",
     Annotation.Decision.CANT_JUDGE: "Couldn’t judge",
     Annotation.Decision.FLAG: "Flagged",
     Annotation.Decision.UNDO: "Took back",

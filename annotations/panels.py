@@ -24,6 +24,9 @@ def judgements(subject: Subject) -> list[Panel]:
     by_item: dict[int, list[Annotation]] = {item.pk: [] for item in found}
     for annotation in standing:
         by_item[annotation.item_id].append(annotation)
+    for item in found:
+        for annotation in by_item[item.pk]:
+            annotation.item = item
     judged = [Judged(item, by_item[item.pk]) for item in found]
     return [Panel("Judgements", "annotations/panel.html", {"judged": judged}, order=10)]
 

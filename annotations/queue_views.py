@@ -3,6 +3,8 @@
 Engineers and operators manage queues; reviewing is in annotations.views and only for those a queue lists.
 """
 
+from typing import Any
+
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.db.models import Count, Q
@@ -10,10 +12,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from annotations import leases, progress, sampling
+from annotations import leases, progress, queue_file, sampling
 from annotations.forms import DrawForm, NewQueueForm, SettingsForm
 from annotations.models import Item, Queue, new_key
 from inference.access import engineer_required
+from inference.queries import Candidate
 
 MOVES = {
     "pause": (Queue.State.OPEN, Queue.State.PAUSED, "Paused. Reviewers can finish what is on their screen."),
@@ -29,14 +32,17 @@ MOVES = {
 @engineer_required
 def queues(request: HttpRequest) -> HttpResponse:
     """All queues: what waits, what is settled, who reviews."""
+    return render(request, "annotations/queues.html", _all_queues())
+
+
+def _all_queues() -> dict[str, Any]:
     waiting = Count("items", filter=Q(items__state=Item.State.WAITING))
     settled = Count("items", filter=Q(items__state=Item.State.SETTLED))
     found = Queue.objects.annotate(total=Count("items"), waiting=waiting, settled=settled).order_by("name")
-    context = {
+    return {
         "queues": list(found.prefetch_related("reviewers")),
         "waiting": Item.objects.filter(state=Item.State.WAITING, queue__state=Queue.State.OPEN).count(),
     }
-    return render(request, "annotations/queues.html", context)
 
 
 @engineer_required
@@ -44,31 +50,84 @@ def queue_new(request: HttpRequest) -> HttpResponse:
     """A queue from a filter. ``?filter=`` says which; a fragment answers with the preview only."""
     if request.method == "POST":
         return _create(request)
-    line = request.GET.get("filter", "")
-    preview = sampling.preview(line)
+    begun: dict[str, Any] = {}
+    if "copy" in request.GET:
+        begun = queue_file.definition(get_object_or_404(Queue, slug=request.GET["copy"]))
+        begun["name"] = f"{begun['name']} (copy)"
+    if "filter" in request.GET:
+        begun["filter"] = request.GET["filter"]
     if request.headers.get("HX-Request") == "true":
-        return render(request, "annotations/preview.html", {"preview": preview})
-    form = NewQueueForm(initial={"filter": line, "key": new_key(), "size": preview.suggested})
+        return render(
+            request, "annotations/preview.html", {"preview": sampling.preview(begun.get("filter", ""))}
+        )
+    return _begin(request, begun)
+
+
+def _begin(request: HttpRequest, begun: dict[str, Any]) -> HttpResponse:
+    """The form of a new queue, filled with what it begins with."""
+    preview = sampling.preview(begun.get("filter", ""))
+    form = NewQueueForm(initial={**begun, "key": new_key(), "size": preview.suggested})
     return render(request, "annotations/queue_new.html", {"form": form, "preview": preview})
+
+
+@require_POST
+@engineer_required
+def queue_import(request: HttpRequest) -> HttpResponse:
+    """Fill the form of a new queue from an uploaded file; nothing is made before it is sent."""
+    upload = request.FILES.get("file")
+    try:
+        if upload is None:
+            raise queue_file.NotAQueue("Choose a file first.")
+        if (upload.size or 0) > queue_file.LONGEST:
+            raise queue_file.NotAQueue("This file is larger than 1 MiB: no queue is.")
+        return _begin(request, queue_file.load(upload.read()))
+    except queue_file.NotAQueue as told:
+        context = _all_queues() | {"refused": str(told)}
+        return render(request, "annotations/queues.html", context, status=422)
+
+
+@require_safe
+@engineer_required
+def queue_export(request: HttpRequest, slug: str) -> HttpResponse:
+    """What a queue asks, as a file."""
+    found = get_object_or_404(Queue, slug=slug)
+    return HttpResponse(
+        queue_file.dump(found),
+        content_type="application/json",
+        headers={"Content-Disposition": f'attachment; filename="{found.slug}.queue.json"'},
+    )
 
 
 def _create(request: HttpRequest) -> HttpResponse:
     assert isinstance(request.user, User)
     form = NewQueueForm(request.POST)
-    if form.is_valid() and "preview" not in request.POST:
+    fits = form.is_valid()
+    if fits and "preview" not in request.POST:
         made = Queue.objects.filter(key=form.cleaned_data["key"]).first()
         if made is not None:
             return redirect(made)
         drawn = form.draw()
         if drawn is not None:
-            queue = form.create(request.user)
-            added = sampling.add(queue, drawn)
-            messages.success(request, f"Created with {added:,} exchanges.")
-            return redirect(queue)
+            return redirect(_made(request, form, drawn))
     preview = sampling.preview(request.POST.get("filter", ""))
-    status = 422 if form.errors and "preview" not in request.POST else 200
+    refused = not fits or bool(form.errors)
+    status = 422 if refused and "preview" not in request.POST else 200
     context = {"form": form, "preview": preview}
     return render(request, "annotations/queue_new.html", context, status=status)
+
+
+def _made(request: HttpRequest, form: NewQueueForm, drawn: list[Candidate]) -> Queue:
+    assert isinstance(request.user, User)
+    queue = form.create(request.user)
+    try:
+        added = sampling.add(queue, drawn)
+    except sampling.NotDrawn as told:
+        messages.warning(request, f"Created, but empty. {told}")
+        return queue
+    lacking = len(drawn) - added
+    more = f" {lacking:,} more match, but have no second answer." if lacking else ""
+    messages.success(request, f"Created with {added:,} exchanges.{more}")
+    return queue
 
 
 @require_safe
@@ -91,12 +150,15 @@ def queue_settings(request: HttpRequest, slug: str) -> HttpResponse:
     found = get_object_or_404(Queue, slug=slug)
     assert isinstance(request.user, User)
     form = SettingsForm(request.POST or None, instance=found)
-    if request.method == "POST" and form.is_valid():
+    fits = form.is_valid()
+    if request.method == "POST" and fits:
         form.save_by(request.user)
         messages.success(request, "Saved.")
         return redirect(found)
     context = {"queue": found, "form": form, "old": found.old_guidelines.select_related("replaced_by")}
-    return render(request, "annotations/queue_settings.html", context, status=422 if form.errors else 200)
+    return render(
+        request, "annotations/queue_settings.html", context, status=200 if fits or not form.is_bound else 422
+    )
 
 
 @require_POST

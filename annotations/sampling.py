@@ -12,11 +12,14 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Max
 
+from annotations import calls
 from annotations.models import Item, Queue
+from annotations.questions import Kind
 from annotations.reading import read
 from inference import filters, queries
 from inference.clickhouse import Unavailable
 from inference.queries import Candidate, Order
+from inference.reading import asked
 
 MOST = 5000
 """Items drawn at once."""
@@ -65,13 +68,13 @@ def preview(line: str) -> Preview:
     return Preview(line, matching, [Example(read(one.messages).asked, one.answer) for one in newest])
 
 
-def draw(line: str, limit: int, order: str, seed: int) -> list[Candidate]:
-    """Up to ``limit`` exchanges that match, in the order to show them. Raises NotDrawn.
+def draw(line: str, limit: int, order: str, seed: int, *, calls: bool = False) -> list[Candidate]:
+    """Up to ``limit`` exchanges that match, in the order to show them; ``calls``: of tools. Raises NotDrawn.
 
     The same seed and filter give the same exchanges at random, and a larger limit only adds to them.
     """
     try:
-        return queries.sample(filters.parse(line), limit, seed, cast("Order", order))
+        return queries.sample(filters.parse(line), limit, seed, cast("Order", order), calls=calls)
     except filters.FilterError as error:
         raise NotDrawn(f"“{error.part}”: {error.message}.") from error
     except Unavailable as error:
@@ -84,13 +87,22 @@ def seed_of(key: str) -> int:
 
 
 def add(queue: Queue, candidates: Sequence[Candidate]) -> int:
-    """Put exchanges into the queue behind what is there; how many were new: an exchange is there once."""
+    """Put exchanges into the queue behind what is there; how many were new: an exchange is there once.
+
+    For a queue that compares answers, only those that have a second one. Raises NotDrawn.
+    """
+    others = _others(queue, candidates) if queue.kind == Kind.PAIR else {}
+    if queue.kind == Kind.PAIR:
+        candidates = [one for one in candidates if one.exchange_id in others]
     with transaction.atomic():
         behind = queue.items.aggregate(last=Max("position"))["last"]
         start = 0.0 if behind is None else behind + 1
         before = queue.items.count()
         Item.objects.bulk_create(
-            (_item(queue, candidate, start + n) for n, candidate in enumerate(candidates)),
+            (
+                _item(queue, candidate, start + n, others.get(candidate.exchange_id))
+                for n, candidate in enumerate(candidates)
+            ),
             ignore_conflicts=True,
         )
         return queue.items.count() - before
@@ -99,19 +111,59 @@ def add(queue: Queue, candidates: Sequence[Candidate]) -> int:
 def fill(queue: Queue, count: int) -> int:
     """Draw up to ``count`` more exchanges into the queue; how many were added. Raises NotDrawn."""
     there = set(queue.items.values_list("exchange_id", "attempt"))
-    drawn = draw(queue.filter, count + len(there), queue.order, seed_of(queue.key))
+    drawn = draw(
+        queue.filter, count + len(there), queue.order, seed_of(queue.key), calls=queue.kind == Kind.TOOL_CALL
+    )
     fresh = [one for one in drawn if (UUID(one.exchange_id), one.attempt) not in there]
     return add(queue, fresh[:count])
 
 
-def _item(queue: Queue, candidate: Candidate, position: float) -> Item:
+@dataclass(frozen=True, slots=True)
+class Other:
+    """The second answer of a pair, and the exchange it is from."""
+
+    answer: str
+    exchange_id: str
+    attempt: int
+
+
+def _others(queue: Queue, candidates: Sequence[Candidate]) -> dict[str, Other]:
+    """Second answers by exchange: the engine's own second choice, else what ``against`` says was answered
+    to the very same messages. Equal answers are no pair."""
+    found = {
+        one.exchange_id: Other(one.second, one.exchange_id, one.attempt)
+        for one in candidates
+        if one.second and one.second != one.answer
+    }
+    alone = [one for one in candidates if one.exchange_id not in found]
+    if not alone or not queue.against:
+        return found
+    try:
+        same = queries.asked_the_same(filters.parse(queue.against), [asked(one.messages) for one in alone])
+    except filters.FilterError as error:
+        raise NotDrawn(f"“{error.part}”: {error.message}.") from error
+    except Unavailable as error:
+        raise NotDrawn(UNREADABLE) from error
+    for one in alone:
+        for other in same:
+            if other.messages == one.messages and other.answer != one.answer:
+                found.setdefault(one.exchange_id, Other(other.answer, other.exchange_id, other.attempt))
+    return found
+
+
+def _item(queue: Queue, candidate: Candidate, position: float, other: Other | None) -> Item:
+    call = queue.kind == Kind.TOOL_CALL
     return Item(
         queue=queue,
         exchange_id=candidate.exchange_id,
         attempt=candidate.attempt,
         started_at=candidate.started_at,
         messages=candidate.messages,
-        answer=candidate.answer,
+        answer=calls.text_of(candidate.tool_calls) if call else candidate.answer,
+        tools=candidate.tools if call else None,
+        other_answer=other.answer if other else "",
+        other_exchange_id=other.exchange_id if other else None,
+        other_attempt=other.attempt if other else 0,
         group=candidate.group[:200],
         probability=candidate.probability,
         position=position,

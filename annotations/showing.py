@@ -8,13 +8,40 @@ from functools import cached_property
 
 from django.contrib.auth.models import User
 
-from annotations import judging, leases
+from annotations import judging, leases, questions
 from annotations.judging import CANT_JUDGE_REASONS, Judgement, NotTaken
 from annotations.models import Annotation, Assignment, Item, Queue
+from annotations.questions import Kind, Question
 from annotations.reading import Reading, read
 
 PANELS = ("reject", "correct", "cant_judge")
 """Decisions that ask for more: what ``?open=`` may name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question on the page, with what was given so far and what is wrong with it."""
+
+    question: Question
+    ident: str
+    given: list[str]
+    wrong: str = ""
+    alone: bool = False
+    """Whether nothing else is asked: then one press sends."""
+
+    @property
+    def pressed(self) -> list[tuple[str, str, bool]]:
+        """(value, words, whether it was given) of each button or box."""
+        return [(value, words, value in self.given) for value, words in self.question.pressed]
+
+    @property
+    def written(self) -> str:
+        """What a text field holds."""
+        return self.given[-1] if self.given else ""
+
+    @property
+    def one_press(self) -> bool:
+        return self.alone and self.question.kind in questions.ONE_PRESS
 
 
 @dataclass
@@ -36,6 +63,50 @@ class Showing:
     def reading(self) -> Reading:
         return read(self.item.messages)
 
+    @cached_property
+    def asked(self) -> list[Asked]:
+        """The questions that stand in the page: not those whose answers are in the bar."""
+        given = self.said.given if self.said else {}
+        lead = self.queue.lead
+        shown = [q for q in self.queue.asked if q.kind not in questions.VERDICTS and not q.in_bar]
+        return [
+            Asked(
+                question,
+                f"{question.field}-{self.key}",
+                list(given.get(question.name, [])),
+                self.told.message if self.told and self.told.field == question.field else "",
+                alone=question == lead and not self.queue.further,
+            )
+            for question in shown
+        ]
+
+    @property
+    def wrong_in_bar(self) -> bool:
+        """Whether what was refused has no place of its own in the page."""
+        if self.told is None or self.told.field == "answer":
+            return False
+        return not any(asked.wrong for asked in self.asked)
+
+    @property
+    def sides(self) -> list[tuple[str, str]]:
+        """A pair's answers as they stand, with the words above each; none for one answer."""
+        if not self.item.other_answer:
+            return []
+        answers = [self.item.answer, self.item.other_answer]
+        if leases.sides_swapped(self.key):
+            answers.reverse()
+        return list(zip(("Left answer", "Right answer"), answers, strict=True))
+
+    @property
+    def marks(self) -> bool:
+        """Whether words of the answer are marked."""
+        return any(asked.question.kind == Kind.SPANS for asked in self.asked)
+
+    @property
+    def closed_list(self) -> list[str]:
+        """What a correction is chosen from; a tool call is always written."""
+        return [] if self.item.tools is not None else self.queue.answers
+
     @property
     def lost(self) -> bool:
         """Whether it can no longer be answered here."""
@@ -46,7 +117,7 @@ class Showing:
         """What the correction's field holds: what was typed, else nothing, or the answer to edit."""
         if self.said and self.said.answer:
             return self.said.answer
-        return "" if self.queue.answers else self.item.answer
+        return "" if self.closed_list else self.item.answer
 
     @property
     def equals_answer(self) -> bool:

@@ -22,6 +22,7 @@ from annotations import guidelines, judging, leases, progress, showing, sureness
 from annotations.judging import Judgement, NotTaken
 from annotations.models import Assignment, Item, Queue
 from annotations.progress import Progress
+from annotations.questions import FIELD, MAIN
 from annotations.reading import read
 from annotations.showing import Showing
 from inference.access import is_engineer
@@ -152,6 +153,8 @@ def review_mine(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
     page = max(1, int(number)) if (number := request.GET.get("page", "1")).isdecimal() else 1
     start = (page - 1) * 50
     mine = list(judging.standing(queue, user)[start : start + 51])
+    for annotation in mine:
+        annotation.item.queue = queue
     changeable = judging.UNDO_BACK - start if queue.state != Queue.State.CLOSED else 0
     context = {
         "queue": queue,
@@ -250,12 +253,15 @@ def _item(request: HttpRequest, queue: Queue) -> Item:
 
 def _said(post: QueryDict) -> Judgement:
     """A button without script carries one value, so a reason may follow the decision: ``reject:Wrong``."""
-    decision, _, reason = post.get("decision", "").partition(":")
+    given = {name.removeprefix(FIELD): post.getlist(name) for name in post if name.startswith(FIELD)}
+    # A button of a question carries its answer, so none is left for the decision.
+    decision, _, reason = (post.get("decision") or ("answer" if MAIN in given else "")).partition(":")
     return Judgement(
         decision,
         post.get("answer", "") if decision == "correct" else "",
         post.get("reason", "") or reason,
         post.get("note", "").strip(),
+        given,
     )
 
 

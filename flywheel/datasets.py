@@ -21,8 +21,9 @@ from flywheel.models import Dataset, DatasetRow, DatasetVersion, Job
 
 EXAM_SHARE = 0.2
 """Of the usable rows, for the exam, unless the recipe gives a number."""
-NO_ANSWER, NOT_SETTLED, CANT_JUDGE, FLAGGED, DUPLICATE, SIBLING, NOT_NEEDED = (
+NO_ANSWER, A_CALL, NOT_SETTLED, CANT_JUDGE, FLAGGED, DUPLICATE, SIBLING, NOT_NEEDED = (
     "rejected without a right answer",
+    "a tool call, not a text",
     "not settled",
     "can't be judged",
     "flagged as personal data",
@@ -197,6 +198,7 @@ def _usable(queue: Queue, drawn: Draw) -> list[Row]:
         answer = item.verdict_answer or (item.answer if item.verdict == Item.Verdict.APPROVED else "")
         question = canonical(item.messages)
         reason = _LEFT_BY_STATE.get(Item.State(item.state), "")
+        reason = reason or ("" if item.tools is None else A_CALL)
         reason = reason or ("" if answer else NO_ANSWER) or (DUPLICATE if question in seen else "")
         if reason:
             drawn.left_out[reason] += 1

@@ -23,7 +23,7 @@ from inference.conditions import AT, COLUMNS, clamp, where
 from inference.events import began_us
 from inference.filters import FEEDBACK, Filter
 from inference.otlp import KEY
-from inference.rows import moment
+from inference.rows import CUT, moment
 from inference.stored import (
     ENDED_WELL,
     TOKENS_DEADLINE,
@@ -54,6 +54,7 @@ __all__ = [
     "Span",
     "StoredEvent",
     "StoredExchange",
+    "asked_the_same",
     "by_weights",
     "count",
     "daily",
@@ -240,8 +241,10 @@ def sample(
     limit: int,
     seed: int = 0,
     order: Order = "random",
+    *,
+    calls: bool = False,
 ) -> list[Candidate]:
-    """Exchanges with an answer for a queue, at most ``limit``.
+    """Exchanges with an answer for a queue, at most ``limit``; with ``calls`` those that call a tool.
 
     ``random``: equally likely, by a hash of id and seed, so that the same call gives the same and a larger
     limit only adds. ``uncertain``: those whose least likely token is least likely, then those without
@@ -253,51 +256,77 @@ def sample(
         "uncertain": "least_p ASC NULLS LAST, started_at DESC, exchange_id",
         "newest": "started_at DESC, exchange_id DESC",
     }
+    answered = "(end_reason = 'tool_calls' OR answer = '')" if calls else "answer != ''"
     rows = _rows(
-        "SELECT exchange_id, attempt, started_at, conversation, `group`, mean_p, least_p, "  # noqa: S608
-        f"count() OVER () AS total FROM facts FINAL WHERE {sql} AND answer != '' "
+        f"SELECT {_DRAWN}, count() OVER () AS total FROM facts FINAL WHERE {sql} AND {answered} "  # noqa: S608
         f"ORDER BY {orders[order]} LIMIT {{most:UInt32}}",
         {**values, "seed": seed, "most": limit},
     )
-    bodies = _bodies(rows)
+    total = rows[0]["total"] if rows else 0
+    found = _candidates(rows, min(1.0, limit / total) if total and order == "random" else 1.0, calls)
+    return [one for one in found if one.tool_calls] if calls else found
+
+
+def asked_the_same(filter: Filter, questions: Sequence[str]) -> list[Candidate]:  # noqa: A002
+    """Exchanges that match and were asked one of the questions, the newest five of each.
+
+    Questions are compared as ``facts`` has them, cut: who needs the whole conversation to be the same
+    compares messages.
+    """
+    sql, values = where(filter)
+    rows = _rows(
+        f"SELECT {_DRAWN} FROM facts FINAL WHERE {sql} AND answer != '' "  # noqa: S608
+        "AND question IN {questions:Array(String)} ORDER BY started_at DESC LIMIT 5 BY question",
+        {**values, "questions": [question[:CUT] for question in questions]},
+    )
+    return _candidates(rows, 1.0, False)
+
+
+_DRAWN = "exchange_id, attempt, started_at, conversation, `group`, mean_p, least_p"
+
+
+def _candidates(rows: Sequence[dict[str, Any]], probability: float, calls: bool) -> list[Candidate]:
+    bodies = _bodies(rows, calls)
     drawn = []
     for row in rows:
         body = bodies.get((str(row["exchange_id"]), row["attempt"]))
-        if body is not None:
-            probability = min(1.0, limit / row["total"]) if order == "random" else 1.0
-            drawn.append(
-                Candidate(
-                    exchange_id=str(row["exchange_id"]),
-                    attempt=row["attempt"],
-                    started_at=row["started_at"],
-                    probability=probability,
-                    messages=body[0],
-                    answer=body[1],
-                    group=row["group"],
-                    mean_p=row["mean_p"],
-                    least_p=row["least_p"],
-                )
+        if body is None:
+            continue
+        choices = orjson.loads(body["choices"]) or [{}]
+        drawn.append(
+            Candidate(
+                exchange_id=str(row["exchange_id"]),
+                attempt=row["attempt"],
+                started_at=row["started_at"],
+                probability=probability,
+                messages=orjson.loads(body["messages"]),
+                answer=choices[0].get("text", ""),
+                group=row["group"],
+                mean_p=row["mean_p"],
+                least_p=row["least_p"],
+                second=choices[1].get("text", "") if len(choices) > 1 else "",
+                tool_calls=choices[0].get("tool_calls", []),
+                tools=orjson.loads(body["tools"] or "[]") if calls else [],
             )
+        )
     return drawn
 
 
-def _bodies(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], tuple[list[dict[str, Any]], str]]:
-    """Messages and first answer of many exchanges, by id and attempt."""
+def _bodies(rows: Sequence[dict[str, Any]], calls: bool) -> dict[tuple[str, int], dict[str, Any]]:
+    """Messages, choices and with ``calls`` the request's tools, all as JSON, by exchange id and attempt."""
+    more = ", JSONExtractRaw(request, 'tools') AS tools" if calls else ""
     found = {}
     for start in range(0, len(rows), 500):
         asked = rows[start : start + 500]
         bodies = _rows(
-            "SELECT exchange_id, attempt, messages, choices FROM exchanges "
+            f"SELECT exchange_id, attempt, messages, choices{more} FROM exchanges "  # noqa: S608
             "WHERE conversation IN {conversations:Array(String)} AND exchange_id IN {ids:Array(UUID)}",
             {
                 "conversations": sorted({row["conversation"] for row in asked}),
                 "ids": [row["exchange_id"] for row in asked],
             },
         )
-        for body in bodies:
-            choices = orjson.loads(body["choices"])
-            answer = choices[0]["text"] if choices else ""
-            found[str(body["exchange_id"]), body["attempt"]] = (orjson.loads(body["messages"]), answer)
+        found.update({(str(body["exchange_id"]), body["attempt"]): body for body in bodies})
     return found
 
 

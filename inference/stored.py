@@ -6,7 +6,7 @@ Pure. Asking is in inference.queries. Times are aware, in UTC.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -209,6 +209,12 @@ class Candidate:
     group: str
     mean_p: float | None
     least_p: float | None
+    second: str = ""
+    """The second choice's text, where the engine gave several."""
+    tool_calls: list[dict[str, Any]] = field(default_factory=list)
+    """What the first choice calls, in the engine's form."""
+    tools: list[dict[str, Any]] = field(default_factory=list)
+    """The tools that the request named; only drawn with ``calls``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ def form(**changes: object) -> dict[str, object]:
         "order": "random",
         "key": "a-key",
         "name": "Which chapter?",
+        "kind": "approve",
         "question": "Is it right?",
         "answers": "Skin\nRespiratory\n\nSkin\n",
         "reasons": "Wrong chapter",

@@ -1,3 +1,5 @@
+from collections.abc import Mapping
+
 import pytest
 from django.contrib.auth.models import User
 from django.http import HttpResponse
@@ -20,11 +22,16 @@ def signed_in(user: User) -> Client:
 
 
 def post(
-    client: Client, place: Assignment, decision: str, headers: dict[str, str] | None = None, **more: object
+    client: Client,
+    place: Assignment,
+    decision: str,
+    headers: dict[str, str] | None = None,
+    given: Mapping[str, object] | None = None,
+    **more: object,
 ) -> HttpResponse:
     body = {"key": place.key, "item": place.item_id, "reviewer": place.reviewer_id, "decision": decision}
     url = reverse("review-judge", args=[place.queue.slug])
-    return client.post(url, body | more, headers=headers)  # type: ignore[return-value]
+    return client.post(url, {**body, **more, **(given or {})}, headers=headers)  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -94,6 +95,16 @@ def _answer(text: str, logprobs: list[float]) -> bytes:
     return orjson.dumps(
         {"id": "chatcmpl-1", "model": "m", "prompt_token_ids": [1, 2], "choices": [choice], "usage": usage}
     )
+
+
+def call(number: int, made: dict[str, Any], tools: list[dict[str, Any]], **changes: Any) -> Exchange:
+    """A parsed exchange whose answer is a tool call."""
+    one = raw(number, text="", **changes)
+    request, answer = orjson.loads(one.request), orjson.loads(one.response)
+    answer["choices"][0]["message"] |= {"content": None, "tool_calls": [{"type": "function", **made}]}
+    answer["choices"][0]["finish_reason"] = "tool_calls"
+    request["tools"] = tools
+    return parse(replace(one, request=orjson.dumps(request), response=orjson.dumps(answer)))
 
 
 def exchanges(numbers: Iterable[int], **changes: Any) -> list[Exchange]:

@@ -5,12 +5,16 @@ import { tooSoon } from "./clock.js";
 const SWITCH = "flywheel.keys";
 const STEP = 120;
 
-const typing = (target) => target.closest?.("input:not([type=checkbox]), textarea, select, [contenteditable]") != null;
+const typing = (target) => target.closest?.("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]") != null;
 const on = () => localStorage.getItem(SWITCH) !== "off";
 
+// An open panel comes first, then the question that is being answered; other questions take no keys.
 function control(key) {
-  const found = [...document.querySelectorAll(`[data-hotkey="${CSS.escape(key)}"]`)];
-  return found.find((element) => element.checkVisibility() && !element.disabled);
+  const named = `[data-hotkey="${CSS.escape(key)}"]`;
+  const found = [...document.querySelectorAll(named)].filter((element) => element.checkVisibility() && !element.disabled);
+  return found.find((element) => element.closest("[data-panel]"))
+    ?? found.find((element) => element.closest("[data-question].active"))
+    ?? found.find((element) => !element.closest("[data-question]"));
 }
 
 function dead(event) {
@@ -20,7 +24,10 @@ function dead(event) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (dead(event)) return;
+  const isDead = dead(event);
+  // A browser would press a form's first button, wherever it is.
+  if (event.key === "Enter" && event.target.matches?.("[data-question] input")) event.preventDefault();
+  if (isDead) return;
   const help = document.getElementById("keys");
   if (help?.matches(":popover-open") && event.key !== "?") return;
   if (!on() && event.key !== "?") return;
@@ -29,6 +36,11 @@ document.addEventListener("keydown", (event) => {
   if (key === "Enter" && event.target.closest("button, a, summary")) return;
   if (key === "j" || key === "k") {
     scrollBy({ top: key === "j" ? STEP : -STEP });
+    return;
+  }
+  if (key === "q") {
+    event.preventDefault();
+    if (!tooSoon()) document.dispatchEvent(new CustomEvent("further"));
     return;
   }
   const found = control(key);

@@ -6,6 +6,9 @@ const PREFIX = "flywheel.outbox.";
 const LONGEST_WAIT = 30_000;
 const pause = (milliseconds) => new Promise((resolve) => { setTimeout(resolve, milliseconds); });
 
+// A value that is a list is sent once for each, as a form does.
+const pairs = (body) => Object.entries(body).flatMap(([name, value]) => [value].flat().map((one) => [name, String(one)]));
+
 export class Outbox extends EventTarget {
   #name;
   #spare = [];
@@ -114,7 +117,7 @@ export class Outbox extends EventTarget {
     return fetch(entry.url, {
       method: "POST",
       headers: { "HX-Request": "true", "X-CSRFToken": csrfToken() },
-      body: new URLSearchParams({ ...entry.body, ...this.extra() }),
+      body: new URLSearchParams(pairs({ ...entry.body, ...this.extra() })),
       redirect: "error",
       signal: AbortSignal.timeout(10_000),
     });

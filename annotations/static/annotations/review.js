@@ -4,6 +4,7 @@ import { say } from "../flywheel/live.js";
 import { restart, seconds, tooSoon } from "./clock.js";
 import { Outbox } from "./outbox.js";
 import * as panels from "./panels.js";
+import * as questions from "./questions.js";
 import "./keys.js";
 import "./sureness.js";
 
@@ -17,9 +18,10 @@ const bar = document.querySelector(".review-bar");
 const queue = page.dataset.queue;
 const outbox = new Outbox(document.body.dataset.user);
 const DONE = {
-  approve: "Approved", reject: "Rejected", correct: "Corrected", cant_judge: "Couldn’t judge",
+  approve: "Approved", reject: "Rejected", correct: "Corrected", answer: "Answered", cant_judge: "Couldn’t judge",
   flag: "Flagged", skip: "Skipped",
 };
+const UNASKED = new Set(["skip", "cant_judge", "flag"]);
 let fetching = false;
 
 const current = () => stage.querySelector("[data-item]");
@@ -47,6 +49,7 @@ function show(article) {
   article.querySelector("[data-judgement]").id = "judge";
   article.querySelector("[data-number]").textContent = Math.max(1, Math.min(done() + 1, total()));
   panels.prepare(article);
+  questions.prepare(article);
   enable(!("lost" in article.dataset));
   scrollTo({ top: 0 });
   restart();
@@ -131,13 +134,14 @@ function showLast() {
   last.querySelector("button").disabled = false;
 }
 
-function send(form, decision, reason) {
+function send(form, decision, reason, pressed = {}) {
   const fields = new FormData(form);
   const field = (name) => fields.get(name) ?? "";
   const body = { key: field("key"), item: field("item"), reviewer: field("reviewer"), decision };
   if (reason) body.reason = reason;
   if (decision === "correct") body.answer = field("answer");
   if (field("note").trim()) body.note = field("note").trim();
+  if (!UNASKED.has(decision)) Object.assign(body, questions.given(form), pressed);
   body.seconds = seconds();
   outbox.add({ url: form.action, queue, kind: decision, body });
   strip.hidden = true;
@@ -152,7 +156,17 @@ function correct(form) {
   const words = panels.refuse(panel);
   panels.tell(panel, words);
   if (words) say(words, true);
-  else send(form, "correct");
+  else if (!lacks()) send(form, "correct");
+}
+
+// Whether something else is still asked; then the page says so by the question.
+function lacks(pressed) {
+  const words = questions.refuse(current(), pressed);
+  if (words) {
+    panels.close(current()); // its keys are the question's now; what was typed in it is kept
+    say(words, true);
+  }
+  return words !== "";
 }
 
 function act(button) {
@@ -167,7 +181,10 @@ function act(button) {
     if (asks.hidden) panels.open(article, decision);
     else panels.close(article);
   } else if (decision === "correct") correct(form);
-  else send(form, decision, button.dataset.reason);
+  else if (UNASKED.has(decision) || !lacks(button.closest("[data-question]"))) {
+    const pressed = button.name.startsWith("q-") ? { [button.name]: [button.value] } : {};
+    send(form, decision, button.dataset.reason, pressed);
+  }
 }
 
 function leave() {
@@ -272,8 +289,14 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && panel) {
     event.preventDefault();
     panel.querySelector("[data-send]").click();
+  } else if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target.closest?.("[data-question]")) {
+    event.preventDefault();
+    bar.querySelector("[data-act=answer][data-hotkey=Enter]")?.click();
+  } else if (event.key === "Escape" && event.target.matches?.("[data-question] textarea")) {
+    current().querySelector(".item-title").focus({ preventScroll: true });
   }
 });
+document.addEventListener("further", () => { if (current()) questions.further(current()); });
 // The last items are with others, or the connection was gone: look again by itself.
 document.body.addEventListener("tick", () => {
   const why = stage.querySelector("[data-ending]")?.dataset.ending;
@@ -282,6 +305,7 @@ document.body.addEventListener("tick", () => {
 
 if (current()) {
   panels.prepare(current());
+  questions.prepare(current());
   restart();
   enable(!("lost" in current().dataset));
   current().querySelector(".item-title").focus({ preventScroll: true });
