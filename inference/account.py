@@ -38,8 +38,11 @@ ENDINGS = {
 }
 MISSING = {
     "off": "No tokens kept: this route keeps exchanges without them.",
+    "unsampled": "No tokens kept: this route keeps them for a share of its exchanges.",
     "refused": "No tokens kept: the engine refused logprobs.",
     "unsupported": "No tokens kept: asking for them would have changed this request’s answer.",
+    "untold": "No tokens kept: this kind of call tells none.",
+    "withheld": "No tokens kept: the engine was asked for them and gave none.",
 }
 
 

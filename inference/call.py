@@ -7,7 +7,9 @@ ends a call early (a refusal, a broken engine, a client that leaves) is closed w
 
 import asyncio
 import logging
+import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +18,6 @@ from inference.allowance import Allowance, Targets
 from inference.capture import Plan
 from inference.counters import Counters, LimitedError
 from inference.errors import Refusal
-from inference.exchange import Surface
 from inference.follower import Follower
 from inference.http1.channel import BrokenOffError, SilentError
 from inference.http1.client import Client, Header
@@ -27,10 +28,11 @@ from inference.relay import Relay
 from inference.routing import Key, Route, Snapshot, UnknownModelError, Version
 from inference.spool import Spool, SpoolFailedError
 from inference.sse import StreamError, event
+from inference.surfaces import Surface
+from inference.surfaces.surface import MOST_LOGPROBS
 from inference.upstream import Reached, UnreachableError, Upstreams
 
 log = logging.getLogger(__name__)
-PATHS: dict[str, Surface] = {"/v1/chat/completions": "chat", "/v1/completions": "completions"}
 _CLIENT_LEFT = 499
 _REFUSAL_SECONDS = 300.0
 """How long an engine that refused what capture adds is not asked again."""
@@ -59,16 +61,17 @@ class Room:
     refusing: dict[str, float] = field(default_factory=dict)
     """Versions whose engine refused what capture adds, and until when (monotonic) it is left alone."""
     targets: Targets = field(default_factory=Targets)
+    most: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """Versions whose engine gives fewer logprobs than usual: how many, and until when (monotonic)."""
 
 
 class Call:
-    """One authenticated request to a generating path."""
+    """One authenticated request to an engine's path."""
 
-    def __init__(self, room: Room, key: Key, request: Request, client: Client) -> None:
+    def __init__(self, room: Room, key: Key, surface: Surface, request: Request, client: Client) -> None:
         self._room, self._key = room, key
         self._asked, self._client = request, client
-        self._path = request.path
-        self._surface = PATHS[self._path]
+        self._surface = surface
         self._context = headers.context(request.headers)
         self._record = Record(
             room.spool,
@@ -82,6 +85,7 @@ class Call:
         self._request = b""
         self._model = ""
         self._prefix = b""
+        self._again: Callable[[], Plan]
 
     async def serve(self) -> None:
         """Answer, whatever happens."""
@@ -155,15 +159,9 @@ class Call:
             raise RefusedError(errors.unknown_model(str(error))) from error
         if route.balance == "prefix":
             self._prefix = balance.prefix(version.name, body)
-        refused = self._room.refusing.get(version.name, 0.0) > time.monotonic()
-        plan = capture.plan(
-            self._surface,
-            body,
-            served=version.name,
-            public=self._model,
-            capture="off" if route.capture == "off" else "refused" if refused else "wire",
-            top_k=route.top_k,
-        )
+        capturing = self._capturing(route, version)
+        plan = self._plan(body, route, version, capturing)
+        self._again = lambda: self._plan(body, route, version, capturing)
         self._record.open(
             self._request,
             model=self._model,
@@ -175,41 +173,73 @@ class Call:
         )
         return plan, version
 
+    def _capturing(self, route: Route, version: Version) -> str:
+        if route.capture == "off":
+            return "off"
+        if route.capture_rate < 1 and random.random() >= route.capture_rate:  # noqa: S311
+            return "unsampled"
+        return "refused" if self._room.refusing.get(version.name, 0.0) > time.monotonic() else "wire"
+
+    def _plan(self, body: dict[str, Any], route: Route, version: Version, capturing: str) -> Plan:
+        most, until = self._room.most.get(version.name, (MOST_LOGPROBS, 0.0))
+        return capture.plan(
+            self._surface,
+            body,
+            served=version.name,
+            public=self._model,
+            capture=capturing,
+            top_k=route.top_k,
+            most=most if until > time.monotonic() else MOST_LOGPROBS,
+        )
+
     def _load(self) -> dict[str, Any]:
         try:
-            body = capture.load(self._request)
+            body = capture.load(self._request, deep=not self._surface.model_first)
         except (ValueError, RecursionError) as error:
             raise RefusedError(errors.malformed(str(error))) from error
         model = body.get("model")
         if not isinstance(model, str) or not model:
             raise RefusedError(errors.no_model())
         self._model = model
+        if why := self._surface.refuses(body):
+            raise RefusedError(errors.not_served(why))
         return body
 
     async def _ask(self, plan: Plan, version: Version, route: Route) -> None:
-        """Ask an engine and relay its answer; ask again without what was added if that is refused."""
-        reached = await self._reach(version, route, plan.body)
-        try:
-            if not (plan.adds and reached.response.status in (400, 422)):
-                await self._relay(plan, reached)
-                return
-            # Read to its end, so that the connection can be used again.
-            await reached.response.read()
-        finally:
-            self._room.upstreams.leave(reached)
-        reached = await self._reach(version, route, plan.plain)
-        try:
-            if reached.response.status < 400:
-                self._room.refusing[version.name] = time.monotonic() + _REFUSAL_SECONDS
-                self._record.closed["capture"] = "refused"
-            await self._relay(plan.refused(), reached)
-        finally:
-            self._room.upstreams.leave(reached)
+        """Ask an engine and relay its answer; where it refuses what was added, with less, then without."""
+        blamed = False
+        while True:
+            reached = await self._reach(version, route, plan.body)
+            try:
+                status = reached.response.status
+                if not (plan.adds and status in (400, 422)):
+                    if plan.capture == "refused" and status < 400:
+                        self._record.closed["capture"] = "refused"
+                        if blamed:
+                            self._room.refusing[version.name] = time.monotonic() + _REFUSAL_SECONDS
+                    await self._relay(plan, reached)
+                    return
+                # Read to its end, so that the connection can be used again.
+                said = await reached.response.read()
+            finally:
+                self._room.upstreams.leave(reached)
+            plan, blamed = self._with_less(plan, version, said), capture.blames(plan, said)
+
+    def _with_less(self, plan: Plan, version: Version, said: bytes) -> Plan:
+        """What to ask for after a refusal: as many logprobs as it says it gives, else nothing besides."""
+        most, now = capture.most_logprobs(said), time.monotonic()
+        known, until = self._room.most.get(version.name, (MOST_LOGPROBS, 0.0))
+        if most is not None and plan.hidden.logprobs and (until <= now or most < known):
+            self._room.most[version.name] = most, now + _REFUSAL_SECONDS
+            less = self._again()
+            self._record.closed["top_k"] = less.top_k
+            return less
+        return plan.refused()
 
     async def _reach(self, version: Version, route: Route, body: bytes) -> Reached:
         reached = await self._room.upstreams.reach(
             version.upstreams,
-            self._path,
+            self._surface.path,
             body,
             self._context.outgoing,
             balance=route.balance,
@@ -227,7 +257,7 @@ class Call:
         if self._allowance.headers:
             # What an engine allows the proxy is no matter of the client's.
             head = [one for one in head if not one[0].startswith(b"x-ratelimit-")] + self._allowance.headers
-        head.append(self._exchange_header)
+        head += self._exchange_header
         relay = Relay(self._room.spool, self._record, self._client, response, head)
         if response.header(b"content-type").startswith(b"text/event-stream"):
             await relay.stream(plan)
@@ -235,8 +265,10 @@ class Call:
             await relay.body(plan)
 
     @property
-    def _exchange_header(self) -> Header:
-        return b"x-flywheel-exchange-id", str(self._record.id).encode()
+    def _exchange_header(self) -> list[Header]:
+        if not self._surface.is_exchange:
+            return []
+        return [(b"x-flywheel-exchange-id", str(self._record.id).encode())]
 
     async def _limit(self, kind: limits.Kind, sent: list[Header]) -> None:
         self._room.metrics.limited.labels(kind).inc()
@@ -258,8 +290,9 @@ class Call:
 
     def _say(self, refusal: Refusal) -> None:
         """Tell the client; in a stream that has begun, as its last event."""
+        said = self._surface.error(refusal.body)
         if self._client.has_begun:
-            self._client.end(event(refusal.body))
+            self._client.end(event(said, b"error" if self._surface.names_events else b""))
         else:
-            head = [headers.JSON, *self._allowance.headers, self._exchange_header]
-            self._client.answer(refusal.status, head, refusal.body)
+            head = [headers.JSON, *self._allowance.headers, *self._exchange_header]
+            self._client.answer(refusal.status, head, said)

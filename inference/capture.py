@@ -2,32 +2,30 @@
 
 To see the tokens, the proxy asks for logprobs, ids, and a stream's usage, each only where the client did
 not ask itself, and takes out of the answer what it added: values that were added become null again, events
-that were added go. Where nothing was added, bytes pass as they came but for the model's name. The two
-surfaces count differently: a chat's ``top_logprobs`` counts the sampled token in, a completion's
-``logprobs`` does not.
+that were added go. Where nothing was added, bytes pass as they came but for the model's name. What to ask for
+and where it lies in an answer differs by surface: inference.surfaces.
 """
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
 from inference.cutting import Cut, Renaming, rename, without_ids, without_logprobs
-from inference.exchange import Surface
-from inference.sse import DONE, MOST_BYTES, StreamError, end_of_event, event, payload
+from inference.sse import DONE, MOST_BYTES, StreamError, end_of_event, event, name_of, payload
+from inference.surfaces import Hidden, Surface
+from inference.surfaces.surface import MOST_LOGPROBS
 
-# A quote inside a JSON string is escaped, so this finds keys alone.
-_FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
-_MOST_LOGPROBS = 20
-"""What vLLM gives at most unless it is told otherwise."""
+_NOTHING = Hidden()
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How one request is sent on, and what is taken out of its answer."""
 
+    surface: Surface
     body: bytes
     """For the engine."""
     plain: bytes
@@ -42,9 +40,7 @@ class Plan:
     """The public name, for the answer."""
     renames: bool
     """Whether the engine knows the model by another name."""
-    hide_logprobs: bool = False
-    hide_ids: bool = False
-    hide_usage: bool = False
+    hidden: Hidden = _NOTHING
 
     @property
     def adds(self) -> bool:
@@ -53,18 +49,30 @@ class Plan:
 
     def refused(self) -> "Plan":
         """The plan for an engine that would not give what was added."""
-        return Plan(self.plain, self.plain, "refused", 0, self.choices, self.model, self.renames)
+        return replace(self, body=self.plain, capture="refused", top_k=0, hidden=_NOTHING)
 
 
-def load(body: bytes) -> dict[str, Any]:
-    """A request's object. Raises ValueError on anything else."""
+_LONG = re.compile(rb"[0-9]{19}")
+_MOST_INTEGER = float(2**63)
+
+
+def load(body: bytes, *, deep: bool = False) -> dict[str, Any]:
+    """A request's object. Raises ValueError on anything else.
+
+    Very large integers, which orjson would make floats of, stay what they are: with ``deep`` everywhere,
+    otherwise where a request's own fields are numbers.
+    """
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError:
-        # Takes what orjson is too strict for, such as very large integers; but NaN would become null.
+        # Takes what orjson is too strict for, such as half a surrogate pair; but NaN would become null.
         found = json.loads(body, parse_constant=_no_number)
     if not isinstance(found, dict):
         raise ValueError("the request body is not a JSON object")
+    long = deep and _LONG.search(body)
+    if long or any(type(one) is float and abs(one) >= _MOST_INTEGER for one in found.values()):
+        found = json.loads(body)
+        assert isinstance(found, dict)
     return found
 
 
@@ -81,86 +89,71 @@ def dump(value: dict[str, Any]) -> bytes:
 
 
 def plan(
-    surface: Surface, body: dict[str, Any], *, served: str, public: str, capture: str, top_k: int
+    surface: Surface,
+    body: dict[str, Any],
+    *,
+    served: str,
+    public: str,
+    capture: str,
+    top_k: int,
+    most: int = MOST_LOGPROBS,
 ) -> Plan:
     """What to send for a request.
 
     ``served`` and ``public`` are the model's names at the engine and for the client; ``capture`` is wire, or
-    a reason to add nothing (off, refused); ``top_k`` is how many alternatives a token are wanted.
+    a reason to add nothing (off, unsampled, refused); ``top_k`` is how many alternatives a token are wanted,
+    ``most`` how many logprobs the engine gives at most.
     """
     plain = dump({**body, "model": served})
-    choices = _choices(surface, body)
-    renames = served != public
-    if capture == "wire" and (body.get("echo") or body.get("use_beam_search")):
-        capture = "unsupported"
-    if capture != "wire":
-        return Plan(plain, plain, capture, 0, choices, public, renames)
-    own_logprobs, shown = _own_logprobs(surface, body)
-    added: dict[str, Any] = {"return_token_ids": True}
-    if not own_logprobs:
-        shown = top_k
-        added["return_tokens_as_token_ids"] = True
-        added |= (
-            {"logprobs": True, "top_logprobs": min(top_k + 1, _MOST_LOGPROBS) if top_k else 0}
-            if surface == "chat"
-            else {"logprobs": top_k}
-        )
-    usage = _may_add_usage(body) and choices == 1
-    if usage:
-        added["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+    choices, renames = surface.choices(body), served != public
+    added = surface.add(body, top_k, most) if capture == "wire" else None
+    if added is None:
+        if capture == "wire":
+            capture = "unsupported" if surface.gives_tokens else "untold"
+        return Plan(surface, plain, plain, capture, 0, choices, public, renames)
     return Plan(
-        body=dump({**body, "model": served, **added}),
+        surface,
+        body=dump({**body, "model": served, **added.fields}) if added.fields else plain,
         plain=plain,
         capture="wire",
-        top_k=shown,
+        top_k=added.top_k,
         choices=choices,
         model=public,
         renames=renames,
-        hide_logprobs=not own_logprobs,
-        hide_ids=not body.get("return_token_ids"),
-        hide_usage=usage,
+        hidden=added.hidden,
     )
 
 
-def _choices(surface: Surface, body: dict[str, Any]) -> int:
-    asked, prompt = body.get("n"), body.get("prompt")
-    count = asked if isinstance(asked, int) and asked > 0 else 1
-    if surface == "completions" and isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list):
-        count *= len(prompt)
-    return count
+_MOST = re.compile(rb"max allowed: (\d{1,4})\b")
+_ADDED = (b"logprob", b"token_id", b"stream_options", b"include")
 
 
-def _own_logprobs(surface: Surface, body: dict[str, Any]) -> tuple[bool, int]:
-    """Whether the client asked for logprobs itself (then its wish stands as it is), and how many
-    alternatives it will see by id: none where it wants token strings, which don't say which id they were.
-    """
-    asked = body.get("top_logprobs") if surface == "chat" else body.get("logprobs")
-    own = bool(body.get("logprob_token_ids"))
-    own |= bool(body.get("logprobs") or asked) if surface == "chat" else asked is not None
-    by_id = body.get("return_tokens_as_token_ids") and isinstance(asked, int) and asked > 0
-    return own, asked if own and by_id and isinstance(asked, int) else 0
+def most_logprobs(refusal: bytes) -> int | None:
+    """How many logprobs an engine gives at most, where its refusal says it in vLLM's words."""
+    found = _MOST.search(refusal)
+    return int(found[1]) if found and b"logprobs" in refusal else None
 
 
-def _may_add_usage(body: dict[str, Any]) -> bool:
-    options = body.get("stream_options")
-    quiet = options is None or (isinstance(options, dict) and not options.get("include_usage"))
-    return bool(body.get("stream")) and quiet and not (options or {}).get("continuous_usage_stats")
+def blames(plan: Plan, refusal: bytes) -> bool:
+    """Whether a refusal speaks of what was added, so that the next request would be refused as well."""
+    return plan.adds and any(name in refusal for name in _ADDED)
 
 
 def clean_body(plan: Plan, body: bytes) -> bytes:
     """A JSON answer as the client gets it. Raises ValueError when it can't be read."""
-    if not plan.adds:
+    first = plan.surface.model_first
+    if not plan.adds and (first or not plan.renames):
         return _rename(plan, body) if plan.renames else body
-    if (cut := _cut(plan, body)) is not None:
+    if first and (cut := _cut(plan, body)) is not None:
         try:
             orjson.loads(cut)  # what is no JSON must not pass; what is left is small
         except orjson.JSONDecodeError:
             pass  # it was laid out otherwise after all, or never was JSON
         else:
             return cut
-    message = orjson.loads(body)
+    message = load(body, deep=not first)
     _clean(plan, message)
-    return orjson.dumps(message)
+    return dump(message)
 
 
 def _rename(plan: Plan, answer: bytes) -> bytes:
@@ -173,26 +166,17 @@ def _cut(plan: Plan, answer: bytes) -> bytes | None:
     None when the answer needs a closer look.
     """
     cut: bytes | None = answer
-    if plan.hide_logprobs:
+    if plan.hidden.logprobs:
         cut = without_logprobs(answer)
-    if plan.hide_ids and cut is not None:
+    if plan.hidden.ids and cut is not None:
         cut = without_ids(cut)
     return _rename(plan, cut) if cut is not None and plan.renames else cut
 
 
 def _clean(plan: Plan, message: dict[str, Any]) -> None:
-    """Null what was added, in place, and say the public name."""
-    if "model" in message:
-        message["model"] = plan.model
-    if plan.hide_ids and message.get("prompt_token_ids") is not None:
-        message["prompt_token_ids"] = None
-    for choice in message.get("choices") or ():
-        if plan.hide_logprobs and choice.get("logprobs") is not None:
-            choice["logprobs"] = None
-        if plan.hide_ids:
-            for name in ("token_ids", "prompt_token_ids"):
-                if choice.get(name) is not None:
-                    choice[name] = None
+    """Take out what was added, in place, and say the public name."""
+    plan.surface.clean(plan.hidden, message)
+    plan.surface.rename(message, plan.model)
 
 
 class Stream:
@@ -210,7 +194,9 @@ class Stream:
         """What came after the rest without a line's end."""
         self._size = 0
         self._layout: Cut | Renaming | None = None
-        self._learns = plan.hide_logprobs and plan.hide_ids if plan.adds else plan.renames
+        hidden = plan.hidden
+        self._hides_tokens = hidden.logprobs and hidden.ids
+        self._learns = plan.surface.lays_alike and (self._hides_tokens if plan.adds else plan.renames)
         self._held: list[bytes] = []
         self._last: dict[str, Any] | None = None
         self._usage_forced = False
@@ -291,18 +277,31 @@ class Stream:
         if data == DONE:
             self.ended = True
             return self._pass(raw)
-        if data.startswith(b'{"error"'):
+        name = name_of(raw)
+        if name == b"error" or data.startswith(b'{"error"'):
             self.ended = True
             self.error = data.decode(errors="replace")
             return self._pass(raw)
-        self._open -= len(_FINISH.findall(data))
+        self._open -= self._plan.surface.finishes(name, data)
         self.ended = self.ended or self._open <= 0
         if self._plan.adds:
-            return self._feed_cleaned(raw, data)
+            return self._take_cleaned(raw, data)
         if self._plan.renames:
-            self._learn_renaming(raw, data)
-            raw = _rename(self._plan, raw)
+            return self._pass(self._renamed(raw, data))
         return self._pass(raw)
+
+    def _renamed(self, raw: bytes, data: bytes) -> bytes:
+        if self._plan.surface.model_first:
+            self._learn_renaming(raw, data)
+            return _rename(self._plan, raw)
+        if b'"model"' not in data:
+            return raw
+        try:
+            message = load(data, deep=True)
+            self._plan.surface.rename(message, self._plan.model)
+        except (ValueError, AttributeError):
+            return raw  # nothing is asked of it but to pass
+        return event(dump(message), name_of(raw))
 
     def _pass(self, raw: bytes) -> bytes:
         if not self.ended:
@@ -311,19 +310,19 @@ class Stream:
         self._held.append(raw)
         return b""
 
-    def _feed_cleaned(self, raw: bytes, data: bytes) -> bytes:
+    def _take_cleaned(self, raw: bytes, data: bytes) -> bytes:
         try:
-            message = orjson.loads(data)
-            if self._is_added(message):
-                return b""
+            message = load(data)
             _clean(self._plan, message)
             self._learn_cut(raw, data, message)
+            if self._is_added(message):
+                return b""
         except (ValueError, AttributeError, TypeError) as error:
             raise StreamError(f"the engine sent an event that can't be read: {error}") from error
-        if self.ended and self._plan.hide_usage and self._last is None and not self._held:
+        if self.ended and self._plan.hidden.usage and self._last is None and not self._held:
             self._last = message
             return b""
-        return self._pass(event(orjson.dumps(message)))
+        return self._pass(event(dump(message), name_of(raw)))
 
     def _learn_cut(self, raw: bytes, data: bytes, cleaned: dict[str, Any]) -> None:
         if self._learns and self._layout is None and b'"logprobs":{' in data:
@@ -342,9 +341,10 @@ class Stream:
         if choices:
             self._usage_forced = self._usage_forced or message.get("usage") is not None
             # An engine sends an empty delta only to carry what was asked for besides the text.
-            hidden = self._plan.hide_logprobs and self._plan.hide_ids
-            return hidden and all(c.get("delta") == {} and c.get("finish_reason") is None for c in choices)
-        if not self._plan.hide_usage or self._usage_forced or message.get("usage") is None:
+            return self._hides_tokens and all(
+                c.get("delta") == {} and c.get("finish_reason") is None for c in choices
+            )
+        if not self._plan.hidden.usage or self._usage_forced or message.get("usage") is None:
             return False
         if self._last is not None and message.get("system_fingerprint") is not None:
             # Without a usage event to carry it, the fingerprint stands on the finishing one.

@@ -116,11 +116,11 @@ class Cut:
             b',"logprobs":null' + found[1] + b"null}]}\n\n",
         )
         out: list[bytes] = []
-        if made.take(event, 0, out) != len(event) or not out:
+        if made.take(event, 0, out, keeps_empty=True) != len(event) or not out:
             return None
         return made if orjson.loads(b"".join(out)[len(b"data: ") :]) == cleaned else None
 
-    def take(self, data: bytes, at: int, out: list[bytes]) -> int:
+    def take(self, data: bytes, at: int, out: list[bytes], *, keeps_empty: bool = False) -> int:
         """Append to ``out`` what stays of the events from ``at`` on; gives where it stopped.
 
         An event whose delta is empty only carried its tokens, and goes.
@@ -143,7 +143,7 @@ class Cut:
             closing = find(b"]", after + tail_length, end)
             if closing + 4 != end or not begins(b"]}]}\n\n", closing):
                 break
-            if not data.endswith(_EMPTY, begin, logprobs):
+            if keeps_empty or not data.endswith(_EMPTY, begin, logprobs):
                 out += (renamed, data[begin:logprobs], kept)
             at = end + 2
         return at

@@ -63,6 +63,11 @@ def malformed(why: str) -> Refusal:
     )
 
 
+def not_served(why: str) -> Refusal:
+    """A request that the engine might serve, and this proxy does not."""
+    return Refusal(400, f"This request can't be served: {why}.", "invalid_request_error", "not_served")
+
+
 def no_model() -> Refusal:
     """A request that names no model."""
     message = "You must provide a model parameter."

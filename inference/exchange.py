@@ -1,25 +1,24 @@
 """One call: what was asked, what was answered, and what the model was thinking, from the spooled bytes.
 
-Pure: bytes in, values out. Leaves the forms of the engines' answers to inference.answer, reading files to
+Pure: bytes in, values out. Leaves the forms of requests and answers to inference.surfaces, reading files to
 inference.spool, asking for tokens to inference.capture, and storing to inference.drain.
 """
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
 import orjson
 
-from inference.answer import Answer, Choice, Tokens, read
+from inference.answer import Answer, Choice, Tokens
 from inference.raw import RawExchange
-
-Surface = Literal["chat", "completions"]
+from inference.surfaces import NAMED, Surface, read
 
 
 class Opened(TypedDict):
     """What a recording begins with: all that the proxy knew before it called an engine."""
 
-    surface: Surface
+    surface: str
     streamed: bool
     route: str
     """What the client asked for as ``model``, whether it exists or not."""
@@ -58,6 +57,8 @@ class Closed(TypedDict, total=False):
     """Which replica answered; it may be another than the one opened with."""
     capture: str
     """Set when the engine would not give logprobs."""
+    top_k: int
+    """Set when it would not give as many as were wanted."""
     first_byte_us: int
     finished_us: int
     tried: list[dict[str, str]]
@@ -75,7 +76,7 @@ class Exchange:
     first_token_seconds: float | None
     """From the request's last byte to the answer's first; None when nothing came."""
     surface: str
-    """``chat`` or ``completions``."""
+    """A name in ``surfaces.NAMED``."""
     streamed: bool
     route: str
     """The public model name; ``version:NAME`` when a version was asked for by name."""
@@ -110,8 +111,10 @@ class Exchange:
     prompt_token_ids: list[int]
     tokens: list[Tokens]
     capture: str
-    """``wire``, ``engine``, ``off``, ``refused`` when the engine would not give logprobs, or ``unsupported``
-    when asking for them would have changed this request's answer (echo, beam search)."""
+    """Where tokens came from (``wire``, ``engine``), or why there are none: ``off`` or ``unsampled`` by the
+    route's setting, ``refused`` by the engine, ``unsupported`` when asking would have changed this request's
+    answer (echo, beam search), ``untold`` when its surface tells none, ``withheld`` when the engine took the
+    wish and gave none."""
     top_k: int
     tokens_match: bool | None
     """Whether the ids' count equals the engine's usage; None when either is unknown."""
@@ -134,7 +137,7 @@ class Exchange:
 
 
 _NOT_PARAMETERS = {
-    *("model", "messages", "prompt", "stream", "stream_options", "user", "metadata"),
+    *("model", "stream", "stream_options", "user", "metadata"),
     *("logprobs", "top_logprobs", "return_token_ids", "return_tokens_as_token_ids"),
 }
 
@@ -147,7 +150,9 @@ def parse(raw: RawExchange) -> Exchange:
     try:
         opened, closed = raw.opened, raw.closed
         body = _body(raw.request)
-        answer = read(opened["surface"], raw.response, opened["top_k"])
+        surface = NAMED[opened["surface"]]
+        top_k = closed.get("top_k", opened["top_k"])
+        answer = read(surface.name, raw.response, top_k)
         started_us, first_byte_us = opened["started_us"], closed.get("first_byte_us")
         return Exchange(
             exchange_id=raw.exchange_id,
@@ -155,7 +160,7 @@ def parse(raw: RawExchange) -> Exchange:
             started_us=started_us,
             finished_us=closed.get("finished_us", first_byte_us or started_us),
             first_token_seconds=None if first_byte_us is None else (first_byte_us - started_us) / 1e6,
-            surface=opened["surface"],
+            surface=surface.name,
             streamed=opened["streamed"],
             route=opened["route"],
             model=opened["model"],
@@ -172,15 +177,15 @@ def parse(raw: RawExchange) -> Exchange:
             status=closed.get("status", 0),
             end_reason=_end_reason(closed, answer),
             error=closed.get("error", "") or answer.error,
-            messages=_messages(body),
+            messages=surface.asked(body),
             choices=answer.choices,
-            params={name: value for name, value in body.items() if name not in _NOT_PARAMETERS},
+            params=_parameters(surface, body),
             prompt_tokens=answer.prompt_tokens or len(answer.prompt_token_ids),
             completion_tokens=answer.completion_tokens or sum(len(t.ids) for t in answer.tokens),
             prompt_token_ids=answer.prompt_token_ids,
             tokens=answer.tokens,
-            capture=closed.get("capture", opened["capture"]),
-            top_k=opened["top_k"],
+            capture=_capture(opened, closed, answer),
+            top_k=top_k,
             tokens_match=_tokens_match(answer),
             logprobs_mode=opened["logprobs_mode"],
             tokenizer=opened["tokenizer"],
@@ -200,18 +205,17 @@ def _body(request: bytes) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _messages(body: dict[str, Any]) -> list[dict[str, Any]]:
-    messages = body.get("messages")
-    if isinstance(messages, list):
-        return [message for message in messages if isinstance(message, dict)]
-    prompt = body.get("prompt")
-    if prompt is None:
-        return []
-    several = isinstance(prompt, list) and all(isinstance(one, str | list) for one in prompt)
-    return [
-        {"role": "user", "content": one if isinstance(one, str) else orjson.dumps(one).decode()}
-        for one in (prompt if several else [prompt])
-    ]
+def _parameters(surface: Surface, body: dict[str, Any]) -> dict[str, Any]:
+    others = _NOT_PARAMETERS | surface.not_parameters
+    return {name: value for name, value in body.items() if name not in others}
+
+
+def _capture(opened: dict[str, Any], closed: dict[str, Any], answer: Answer) -> str:
+    found = str(closed.get("capture", opened["capture"]))
+    complete = closed.get("end_reason") == "complete" and not answer.error
+    if found == "wire" and complete and answer.completion_tokens and not answer.tokens:
+        return "withheld"
+    return found
 
 
 def _end_reason(closed: dict[str, Any], answer: Answer) -> str:
@@ -219,10 +223,12 @@ def _end_reason(closed: dict[str, Any], answer: Answer) -> str:
     if reason != "complete":
         return reason
     finished = [choice.finish_reason for choice in answer.choices if choice.finish_reason]
-    return finished[0] if finished else "engine_error" if answer.error else "engine_died"
+    if finished:
+        return finished[0]
+    return "engine_error" if answer.error else "stop" if answer.is_whole else "engine_died"
 
 
 def _tokens_match(answer: Answer) -> bool | None:
-    if not answer.tokens or not answer.completion_tokens:
+    if not answer.id_count or not answer.completion_tokens:
         return None
-    return answer.aligned and sum(len(tokens.ids) for tokens in answer.tokens) == answer.completion_tokens
+    return answer.aligned and answer.id_count == answer.completion_tokens

@@ -10,6 +10,7 @@ from inference import capture
 from inference.capture import Stream
 from inference.exchange import Exchange
 from inference.sse import StreamError
+from inference.surfaces import NAMED
 
 
 def answer(one: Exchange) -> bytes:
@@ -33,8 +34,8 @@ def _has_all_tokens(one: Exchange) -> bool:
 def _as_the_client_got_it(one: Exchange) -> bytes:
     """Raises what reading what is no answer raises."""
     plan = capture.plan(
-        "chat" if one.surface == "chat" else "completions",
-        capture.load(one.request),
+        NAMED[one.surface],
+        capture.load(one.request, deep=not NAMED[one.surface].model_first),
         served=one.model,
         public=one.route,
         capture=one.capture,

@@ -184,6 +184,12 @@ class Route(models.Model):
     name = models.SlugField(unique=True)
     description = models.CharField(max_length=200, blank=True)
     capture = models.CharField(max_length=4, choices=Capture, default=Capture.ALL)
+    capture_rate = models.FloatField(
+        "share captured",
+        default=1.0,
+        validators=[MinValueValidator(0), MaxValueValidator(1)],
+        help_text="Of the exchanges, which share is kept with tokens (0 to 1). Every exchange is kept.",
+    )
     top_k = models.PositiveSmallIntegerField(
         default=5, validators=[MinValueValidator(0), MaxValueValidator(20)]
     )

@@ -15,6 +15,8 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from importlib import metadata
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -22,7 +24,7 @@ import orjson
 import uvloop
 
 from inference import errors, headers
-from inference.call import PATHS, Call, Room
+from inference.call import Call, Room
 from inference.checks import Checks
 from inference.counters import Counters
 from inference.errors import Refusal
@@ -34,6 +36,7 @@ from inference.intake import Intake
 from inference.metrics import Metrics
 from inference.routing import Key, Snapshot, Upstream
 from inference.spool import Spool, SpoolBusyError
+from inference.surfaces import SURFACES, Surface
 from inference.upstream import Upstreams
 
 log = logging.getLogger(__name__)
@@ -119,8 +122,9 @@ class Proxy:
             "/metrics": self._metrics,
         }
         self._endpoints: dict[str, Endpoint] = {
-            **{path: Endpoint("POST", self._call) for path in PATHS},
+            **{path: Endpoint("POST", partial(self._call, one)) for path, one in SURFACES.items()},
             _MODELS: Endpoint("GET", self._models),
+            "/version": Endpoint("GET", self._version),
             "/v1/feedback": Endpoint("POST", intake.feedback),
             "/v1/traces": Endpoint("POST", intake.traces),
         }
@@ -173,12 +177,15 @@ class Proxy:
         else:
             await endpoint.serve(key, request, client)
 
-    async def _call(self, key: Key, request: Request, client: Client) -> None:
+    async def _call(self, surface: Surface, key: Key, request: Request, client: Client) -> None:
         self.metrics.in_flight.inc()
         try:
-            await Call(self._room, key, request, client).serve()
+            await Call(self._room, key, surface, request, client).serve()
         finally:
             self.metrics.in_flight.dec()
+
+    async def _version(self, key: Key, request: Request, client: Client) -> None:
+        client.answer(200, [headers.JSON], orjson.dumps({"version": metadata.version("flywheel")}))
 
     async def _models(self, key: Key, request: Request, client: Client) -> None:
         name = unquote(request.path.removeprefix(_MODELS).removeprefix("/"))

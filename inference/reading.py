@@ -11,6 +11,8 @@ from typing import Any
 import nh3
 from markdown_it import MarkdownIt
 
+from inference.surfaces import NAMED
+
 TAGS = {
     *("p", "br", "hr", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li", "a"),
     *("h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td"),
@@ -124,10 +126,10 @@ def asked(messages: list[dict[str, Any]]) -> str:
 
 def as_curl(base_url: str, surface: str, request: bytes) -> str:
     """The same request, to be sent by hand. The key is a variable, never a secret."""
-    path = "chat/completions" if surface == "chat" else "completions"
+    path = NAMED[surface].path
     body = request.decode("utf-8", "replace")
     return (
-        f"curl {shlex.quote(f'{base_url}/v1/{path}')} \\\n"
+        f"curl {shlex.quote(base_url + path)} \\\n"
         '  -H "Authorization: Bearer $FLYWHEEL_KEY" \\\n'
         "  -H 'Content-Type: application/json' \\\n"
         f"  -d {shlex.quote(body)}"

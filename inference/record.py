@@ -8,12 +8,13 @@ import time
 
 from inference import events
 from inference.capture import Plan
-from inference.exchange import Closed, Opened, Surface
+from inference.exchange import Closed, Opened
 from inference.headers import Context
 from inference.limits import Meter
 from inference.metrics import Metrics
 from inference.routing import Key, Route, Version
 from inference.spool import Recording, Spool, SpoolFailedError
+from inference.surfaces import Surface
 from inference.uuid7 import uuid7
 
 
@@ -49,12 +50,14 @@ class Record:
     ) -> None:
         """Begin, with what is known. Raises SpoolFailedError when the route serves only what is kept."""
         self.is_begun = True
+        if not self._surface.is_exchange:
+            return
         if route is not None:
             self._strict = route.durability == "strict"
             self._serves_unrecorded = route.disk_full == "serve"
         first = version.upstreams[0] if version and version.upstreams else None
         header: Opened = {
-            "surface": self._surface,
+            "surface": self._surface.name,
             "streamed": streamed,
             "route": model,
             "model": version.name if version else "",
@@ -105,7 +108,7 @@ class Record:
         if self._ended:
             return
         self._ended = True
-        self._metrics.exchanges.labels(self._surface, end_reason).inc()
+        self._metrics.exchanges.labels(self._surface.name, end_reason).inc()
         self.closed |= {"end_reason": end_reason, "status": status, "finished_us": self._now_us()}
         if error:
             self.closed["error"] = error

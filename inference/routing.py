@@ -109,6 +109,8 @@ class Route:
     balance: Balance = "busy"
     most: Mapping[str, int] = field(default_factory=dict)
     """Versions with a limit of calls in flight."""
+    capture_rate: float = 1.0
+    """The share of exchanges that are captured with their tokens."""
 
     def stick_to(self, key: Key, user: str, session: str) -> str:
         """What stays with its version on this route; nothing: every call is drawn anew."""
@@ -235,6 +237,7 @@ def _route(name: str, one: Mapping[str, Any], versions: Mapping[str, Version]) -
         one.get("sticky", "session"),
         one.get("balance", "busy"),
         {target.version.name: target.most for target in targets if target.most is not None},
+        one.get("capture_rate", 1.0),
     )
 
 

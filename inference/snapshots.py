@@ -97,6 +97,7 @@ def _limits(key: ApiKey) -> dict[str, int]:
 def _route(route: Route) -> dict[str, Any]:
     return {
         "capture": route.capture,
+        "capture_rate": route.capture_rate,
         "top_k": route.top_k,
         "durability": route.durability,
         "disk_full": route.disk_full,

@@ -64,9 +64,16 @@ def payload(event: bytes) -> bytes | None:
     return b"\n".join(lines) if lines else None
 
 
-def event(data: bytes) -> bytes:
+def name_of(event: bytes) -> bytes:
+    """What kind of event it says it is; nothing when it doesn't."""
+    if not event.startswith(b"event:"):
+        return b""
+    return _LINE.split(event, maxsplit=1)[0][6:].strip()
+
+
+def event(data: bytes, name: bytes = b"") -> bytes:
     """An event that carries ``data``, which is one line."""
-    return b"data: " + data + b"\n\n"
+    return (b"event: " + name + b"\n" if name else b"") + b"data: " + data + b"\n\n"
 
 
 def payloads(stream: bytes) -> Iterator[bytes]:

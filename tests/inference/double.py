@@ -85,6 +85,7 @@ class Engine:
     """What it says when its health is asked for."""
     usage: Message | None = None
     """What an echo says it came to."""
+    most_logprobs: int = 20
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
     """What a stream waits for after its first piece when it is told to wait."""
 
@@ -124,8 +125,17 @@ class Engine:
                     await send({"type": "http.response.body", "body": part, "more_body": True})
                 await send({"type": "http.response.body"})
                 return
+        if (asked.get("top_logprobs") or 0) > self.most_logprobs:
+            why = f"Requested sample logprobs of 9, which is greater than max allowed: {self.most_logprobs}"
+            await reply(send, 400, {"error": {"message": why, "code": 400}})
+            return
+        if path == "/tokenize" and "messages" not in asked:
+            await begin(send, 200, "application/json")
+            said = b'{"count": 2,  "max_model_len":1024,"tokens":[1,2],"token_strs":null}'
+            await send({"type": "http.response.body", "body": said})
+            return
         order = asked["messages"][-1]["content"] if "messages" in asked else asked["prompt"]
-        await getattr(self, f"_{order.replace(' ', '_')}", self._echo)(asked, send)
+        await getattr(self, f"_{str(order).replace(' ', '_')}", self._echo)(asked, send)
 
     async def _echo(self, asked: Message, send: Send) -> None:
         text = str(asked.get("messages", asked.get("prompt")))
@@ -136,6 +146,12 @@ class Engine:
             return
         last = b"data: " + orjson.dumps({"choices": [], "usage": self.usage}) + b"\n\n" if self.usage else b""
         await stream(send, piece(text), piece("", "stop"), last, b"data: [DONE]\n\n")
+
+    async def _quarrel(self, asked: Message, send: Send) -> None:
+        if asked.get("logprobs") is not None:
+            await reply(send, 400, {"error": {"message": "not with these stop words", "code": 400}})
+        else:
+            await self._echo(asked, send)
 
     async def _HTTP_500(self, asked: Message, send: Send) -> None:
         await reply(send, 500, {"error": {"message": "out of memory", "code": 500}})
@@ -261,6 +277,19 @@ class Running:
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         async with self.http.post(self.url + path, data=data, headers=sent) as response:
             return response.status, response.headers, await response.read()
+
+    async def raw(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        """Ask for a path as it stands, with the key; gives status and body."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(self.url.rsplit(":", 1)[1]))
+        head = (
+            f"{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {SECRET}\r\nconnection: close\r\n"
+        )
+        writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+        said = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        head, _, content = said.decode().partition("\r\n\r\n")
+        return int(head.split(" ")[1]), content.encode()
 
     async def exchanges(self, count: int) -> list[Exchange]:
         """The spool's exchanges, once there are ``count``."""

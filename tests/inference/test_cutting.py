@@ -1,7 +1,6 @@
 """Cutting bytes gives what reading and writing JSON gives: whatever the text, however the stream is cut."""
 
 import json
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -12,8 +11,10 @@ from hypothesis import strategies as st
 
 from inference.capture import Plan, Stream, clean_body, plan
 from inference.sse import DONE, Splitter, payload
+from inference.surfaces import CHAT, NAMED, SURFACES
 from tests.inference.recorded import PAIRS
 
+STREAMED = sorted(name for name, pair in PAIRS.items() if "event-stream" in pair.plain.type)
 HOSTILE = (
     *('","logprobs":{"content":[', ',"logprobs":{', ']},"finish_reason":null,"token_ids":[', "]}]}\n\n"),
     *('"finish_reason":"stop"', '"finish_reason":null', '\n\ndata: {"id":"x"', '"model":"m"', '","delta":{}'),
@@ -97,7 +98,7 @@ def streams(draw: st.DrawFn) -> tuple[str, Plan, list[bytes]]:
     count = draw(st.integers(1, 3))
     wish = draw(st.sampled_from(WISHES))
     made = plan(
-        "chat" if surface == "chat" else "completions",
+        NAMED[surface],
         {"model": "desk", "stream": True, "n": count, **wish},
         served="m",
         public=draw(st.sampled_from(["desk", 'de"sk\\', "m"])),
@@ -167,7 +168,7 @@ def test_a_body_cut_in_bytes_is_the_one_read_as_json(data: st.DataObject) -> Non
     surface = data.draw(st.sampled_from(["chat", "completions"]))
     wish = data.draw(st.sampled_from(WISHES))
     made = plan(
-        "chat" if surface == "chat" else "completions",
+        NAMED[surface],
         {"model": "desk", **wish},
         served="m",
         public='de"sk',
@@ -183,12 +184,12 @@ def test_a_body_cut_in_bytes_is_the_one_read_as_json(data: st.DataObject) -> Non
 
 
 @pytest.mark.parametrize("size", [1, 7, 700, 100_000])
-@pytest.mark.parametrize("name", sorted(n for n, p in PAIRS.items() if p.request.get("stream")))
+@pytest.mark.parametrize("name", STREAMED)
 def test_recorded_streams_come_out_the_same_however_they_are_cut(name: str, size: int) -> None:
     pair = PAIRS[name]
     body = pair.captured.body
     made = plan(
-        "chat" if "chat" in pair.path else "completions",
+        SURFACES[pair.path],
         pair.request,
         served="smollm2-135m",
         public="desk",
@@ -203,36 +204,31 @@ def test_recorded_streams_come_out_the_same_however_they_are_cut(name: str, size
     assert values(held) == values(expected_held)
 
 
-def test_the_layout_of_a_real_stream_is_learned() -> None:
+@pytest.mark.parametrize("name", STREAMED)
+def test_the_layout_of_a_real_stream_is_learned(name: str) -> None:
     """Otherwise all the tests here compare the slow way with itself."""
-    for name, pair in PAIRS.items():
-        if pair.request.get("stream") and "logprobs" not in name:
-            running = Stream(
-                plan(
-                    "chat" if "chat" in pair.path else "completions",
-                    pair.request,
-                    served="smollm2-135m",
-                    public="desk",
-                    capture="wire",
-                    top_k=5,
-                )
-            )
-            seen: list[bytes] = []
-            take = running._take_event
+    pair = PAIRS[name]
+    made = plan(
+        SURFACES[pair.path], pair.request, served="smollm2-135m", public="desk", capture="wire", top_k=5
+    )
+    running, seen = Stream(made), []
+    if not running._learns:
+        return
+    take = running._take_event
 
-            def watched(raw: bytes, take: Callable[[bytes], bytes] = take, seen: list[bytes] = seen) -> bytes:
-                seen.append(raw)
-                return take(raw)
+    def watched(raw: bytes) -> bytes:
+        seen.append(raw)
+        return take(raw)
 
-            running._take_event = watched  # type: ignore[method-assign]
-            running.feed(pair.captured.body)
-            tokens = sum(b'"finish_reason":null' in one and b'"logprobs":{' in one for one in seen)
-            assert tokens <= 2 * running._plan.choices
+    running._take_event = watched  # type: ignore[method-assign]
+    running.feed(pair.captured.body)
+    slow = [one for one in seen if b'"finish_reason":null' in one and b'"logprobs":{' in one]
+    assert len([one for one in slow if b'"tool_calls"' not in one]) <= 2 * made.choices
 
 
 def test_a_stream_that_can_not_be_read_on_says_so_and_gives_what_came_before() -> None:
     pair = PAIRS["chat_streamed"]
-    made = plan("chat", pair.request, served="smollm2-135m", public="desk", capture="wire", top_k=5)
+    made = plan(CHAT, pair.request, served="smollm2-135m", public="desk", capture="wire", top_k=5)
     first = Splitter().feed(pair.captured.body)[0]
     running = Stream(made)
     assert running.feed(first + b"data: {oops\n\n" + first)
@@ -242,7 +238,7 @@ def test_a_stream_that_can_not_be_read_on_says_so_and_gives_what_came_before() -
 
 def test_an_event_without_end_is_no_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inference.capture.MOST_BYTES", 1000)
-    made = plan("chat", {"stream": True}, served="m", public="p", capture="off", top_k=5)
+    made = plan(CHAT, {"stream": True}, served="m", public="p", capture="off", top_k=5)
     for body in (b"x" * 900, b"data: x\n" + b"y" * 900):
         running = Stream(made)
         assert running.feed(body) == b""
@@ -252,7 +248,7 @@ def test_an_event_without_end_is_no_stream(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_last_event_may_lack_its_blank_line() -> None:
-    made = plan("chat", {"stream": True}, served="m", public="p", capture="off", top_k=5)
+    made = plan(CHAT, {"stream": True}, served="m", public="p", capture="off", top_k=5)
     running = Stream(made)
     assert running.feed(b'data: {"choices":[]}\n\ndata: [DO') == b'data: {"choices":[]}\n\n'
     assert running.feed(b"NE]") == running.finish() == b""
@@ -262,7 +258,7 @@ def test_the_last_event_may_lack_its_blank_line() -> None:
 
 @pytest.mark.parametrize("capture", ["wire", "off"])
 def test_one_event_may_go_on_with_one_choice_and_finish_another(capture: str) -> None:
-    made = plan("chat", {"stream": True, "n": 2}, served="m", public="p", capture=capture, top_k=5)
+    made = plan(CHAT, {"stream": True, "n": 2}, served="m", public="p", capture=capture, top_k=5)
 
     def said(index: int, finish: str | None) -> dict[str, Any]:
         found = logprobs("chat", [7]) if capture == "wire" else None

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from inference.answer import Answer, Tokens, read
+from inference.answer import Answer, Tokens
 from inference.engine.tag import Tag, tagged
+from inference.surfaces import read
 from inference.uuid7 import uuid7
 
 TOP_K = 5

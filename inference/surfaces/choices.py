@@ -1,0 +1,90 @@
+"""What chats and completions have in common: choices, each finished for itself. Pure."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from inference.answer import Answer, Building
+from inference.surfaces.surface import Hidden, Message
+
+# A quote inside a JSON string is escaped, so this finds keys alone.
+_FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
+_IDS = ("token_ids", "prompt_token_ids")
+
+
+def finishes(_: bytes, data: bytes) -> int:
+    """How many choices an event finishes."""
+    return len(_FINISH.findall(data))
+
+
+def count(body: Message) -> int:
+    """How many choices a prompt gets."""
+    asked = body.get("n")
+    return asked if isinstance(asked, int) and asked > 0 else 1
+
+
+def adds_usage(body: Message) -> bool:
+    """Whether a stream's usage can be asked for without the client seeing more than one event."""
+    options = body.get("stream_options")
+    quiet = options is None or (isinstance(options, dict) and not options.get("include_usage"))
+    return bool(body.get("stream")) and quiet and not (options or {}).get("continuous_usage_stats")
+
+
+def with_usage(body: Message) -> Message:
+    """The field that asks for it."""
+    return {"stream_options": {**(body.get("stream_options") or {}), "include_usage": True}}
+
+
+def clean(hidden: Hidden, message: Message) -> None:
+    """Null what was added, in place."""
+    if hidden.ids and message.get("prompt_token_ids") is not None:
+        message["prompt_token_ids"] = None
+    for choice in message.get("choices") or ():
+        if hidden.logprobs and choice.get("logprobs") is not None:
+            choice["logprobs"] = None
+        if hidden.ids:
+            for name in _IDS:
+                if choice.get(name) is not None:
+                    choice[name] = None
+
+
+def read(
+    messages: list[Message], take: Callable[[Building, Message], None], said: Callable[[Message], Message]
+) -> Answer:
+    """Lay choices together. ``take`` adds one part's tokens to its choice, ``said`` finds its message."""
+    answer = Answer()
+    building: dict[int, Building] = {}
+    for message in messages:
+        answer.take_error(message.get("error"))
+        if usage := message.get("usage"):
+            answer.take_usage(usage.get("prompt_tokens"), usage.get("completion_tokens"))
+        answer.take_prompt(message.get("prompt_token_ids"))
+        for choice in message.get("choices") or ():
+            answer.take_prompt(choice.get("prompt_token_ids"))
+            built = building.setdefault(choice.get("index", 0), Building())
+            _take_text(built, choice, said(choice))
+            built.ids += choice.get("token_ids") or ()
+            take(built, choice)
+    for index, built in sorted(building.items()):
+        answer.add(index, built)
+    return answer
+
+
+def _take_text(built: Building, choice: Message, said: Message) -> None:
+    content = said.get("content")
+    built.text.append(content if isinstance(content, str) else "")
+    built.reasoning.append(said.get("reasoning") or said.get("reasoning_content") or "")
+    built.finish_reason = choice.get("finish_reason") or built.finish_reason
+    for position, call in enumerate(said.get("tool_calls") or ()):
+        _take_call(built.tool_calls, call.get("index", position), call)
+
+
+def _take_call(calls: list[dict[str, Any]], index: int, piece: Message) -> None:
+    """A tool call comes whole in a body, and in a stream its arguments come in pieces."""
+    while len(calls) <= index:
+        calls.append({})
+    call, function = calls[index], piece.get("function") or {}
+    call.update({name: piece[name] for name in ("id", "type") if piece.get(name)})
+    whole = call.setdefault("function", {"name": "", "arguments": ""})
+    whole["name"] = function.get("name") or whole["name"]
+    whole["arguments"] += function.get("arguments") or ""

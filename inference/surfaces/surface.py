@@ -1,0 +1,104 @@
+"""What the proxy and the drain need to know of one API surface. Pure; the table is in inference.surfaces."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from inference.answer import Answer
+
+Message = dict[str, Any]
+"""A JSON object: a request, an answer, or what an event carries."""
+MOST_LOGPROBS = 20
+"""What vLLM gives at most unless it is told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """What was added to a request, so that it goes from the answer."""
+
+    logprobs: bool = False
+    ids: bool = False
+    usage: bool = False
+    """Only a stream's own event of usage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What capture asks an engine for beyond the client's wish."""
+
+    fields: Message
+    """Of the request; they stand in the place of the client's own."""
+    top_k: int
+    """How many alternatives the answer will show by id."""
+    hidden: Hidden
+
+
+def adds_nothing(_: Message, __: int, ___: int) -> None:
+    """For surfaces without logprobs."""
+
+
+def one(_: Message) -> int:
+    """For surfaces with one answer a request."""
+    return 1
+
+
+def never(_: bytes, __: bytes) -> int:
+    """For surfaces without streams."""
+    return 0
+
+
+def keeps(_: Hidden, __: Message) -> None:
+    """For surfaces where nothing is added."""
+
+
+def names_model(message: Message, model: str) -> None:
+    """Say the public name, where a name is said."""
+    if "model" in message:
+        message["model"] = model
+
+
+def serves(_: Message) -> str:
+    """For surfaces where every request is the engine's to judge."""
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """One path of the API: how a request is extended, its answer cleaned, and both read."""
+
+    name: str
+    """In rows."""
+    path: str
+    asked: Callable[[Message], list[Message]]
+    """A request's messages, in the form of a chat's."""
+    read: Callable[[list[Message], int], Answer]
+    """Lays together what a body or its events carry; the number is how many alternatives a position has."""
+    add: Callable[[Message, int, int], Added | None] = adds_nothing
+    """What to ask for besides, for so many alternatives, of an engine that gives at most so many logprobs;
+    None where that would change this answer."""
+    choices: Callable[[Message], int] = one
+    """How many answers a request gets."""
+    finishes: Callable[[bytes, bytes], int] = never
+    """How many choices an event finishes, by its name and its data."""
+    clean: Callable[[Hidden, Message], None] = keeps
+    """Takes what was added out of what a body or an event carries, in place."""
+    rename: Callable[[Message, str], None] = names_model
+    """Says the public name in it, in place."""
+    model_first: bool = True
+    """Whether the first name ``model`` in an answer's bytes is the answer's own."""
+    gives_tokens: bool = False
+    """Whether any request of this surface can be asked for tokens."""
+    lays_alike: bool = False
+    """Whether its events repeat one layout (inference.cutting)."""
+    names_events: bool = False
+    """Whether its events have names, and its errors say by a type that they are errors."""
+    is_exchange: bool = True
+    """Whether a model answers, so that it is recorded."""
+    refuses: Callable[[Message], str] = serves
+    """Why this proxy does not serve a request, in words; nothing when it does."""
+    not_parameters: frozenset[str] = field(default_factory=frozenset)
+    """What of a request is no parameter of sampling, besides what no surface calls one."""
+
+    def error(self, said: bytes) -> bytes:
+        """An error object in this surface's form."""
+        return b'{"type":"error",' + said[1:] if self.names_events else said
