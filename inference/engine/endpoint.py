@@ -24,7 +24,7 @@ def state() -> dict[str, Any]:
             "records": recorder.records,
             "tokens": recorder.tokens,
             "dropped": dict(recorder.dropped),
-            "refused": Capture.refused_tags,
+            "refused": recorder.refused,
             "queued_bytes": recorder.queued_bytes,
             "spool_bytes": recorder.disk_bytes,
             "logprobs_mode": recorder.logprobs_mode,

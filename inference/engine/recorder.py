@@ -52,6 +52,8 @@ class Recorder:
         self.why_not = "it has not started"
         """Why no record can be taken now; empty when all is well."""
         self.records = self.tokens = 0
+        self.refused = 0
+        """Requests whose tag could not be followed; they went on without capture."""
         self.dropped: Counter[str] = Counter()
         """Records that were lost here, by why."""
         self._about = {"vllm": vllm, "plugin": VERSION}

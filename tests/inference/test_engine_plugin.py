@@ -32,7 +32,7 @@ def rows(first: int, count: int = 1, width: int = 6) -> Any:
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    for name, value in (("recorder", None), ("why_not", "the plugin is not loaded"), ("refused_tags", 0)):
+    for name, value in (("recorder", None), ("why_not", "the plugin is not loaded"), ("is_installed", False)):
         monkeypatch.setattr(Capture, name, value)
     monkeypatch.setenv("FLYWHEEL_ENGINE_SPOOL", str(tmp_path / "spool"))
     monkeypatch.setattr(atexit, "register", lambda _: None)
@@ -45,7 +45,7 @@ class Front:
     """A front end with the plugin in it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, version: str = "0.32.0") -> None:
-        self.inputs, self.states, self.outputs = tiny_vllm.pretend(monkeypatch, version)
+        self.inputs, self.states, self.outputs, self.schedulers = tiny_vllm.pretend(monkeypatch, version)
         plugin.install()
 
     def begin(
@@ -197,7 +197,7 @@ async def test_what_cannot_be_captured_goes_on_without(
     front.begin(sampling)
     assert (sampling.logprobs, sampling.prompt_logprobs) == before
     assert KEY not in (sampling.extra_args or {})
-    assert Capture.refused_tags == 1
+    assert endpoint.state()["refused"] == 1
 
 
 async def test_a_finished_request_is_held_by_nothing(front: Front) -> None:
@@ -225,7 +225,7 @@ async def test_a_failure_of_capture_is_no_failure_of_the_request(
 def test_an_unknown_version_is_left_alone_with_one_line(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, version: str
 ) -> None:
-    inputs, states, _ = tiny_vllm.pretend(monkeypatch, version)
+    inputs, states, *_ = tiny_vllm.pretend(monkeypatch, version)
     before = (inputs.process_inputs, states.__dict__["from_new_request"])
     with caplog.at_level(logging.INFO):
         plugin.install()
@@ -239,7 +239,7 @@ def test_an_unknown_version_is_left_alone_with_one_line(
 
 
 def test_a_known_version_that_is_built_otherwise_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs, states, _ = tiny_vllm.pretend(monkeypatch, "0.32.1")
+    inputs, states, *_ = tiny_vllm.pretend(monkeypatch, "0.32.1")
     states._new_completion_output = lambda self, everything: None
     before = inputs.process_inputs
     plugin.install()
@@ -247,8 +247,8 @@ def test_a_known_version_that_is_built_otherwise_is_left_alone(monkeypatch: pyte
     assert "other arguments" in endpoint.state()["why"]
 
 
-@pytest.mark.parametrize("name", ["EngineCore_0", "VllmWorker-1", "WorkerProc-0"])
-def test_the_engines_other_processes_are_not_touched(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+@pytest.mark.parametrize("name", ["VllmWorker-1", "WorkerProc-0"])
+def test_the_engines_workers_are_not_touched(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     inputs, *_ = tiny_vllm.pretend(monkeypatch, "0.32.0")
     before = inputs.process_inputs
     monkeypatch.setattr(multiprocessing.current_process(), "name", name)
@@ -261,3 +261,48 @@ async def test_the_engine_tells_its_version_and_its_counts(front: Front) -> None
     told = endpoint.state()
     assert (told["capture"], told["why"], told["vllm"]) == (True, "", "0.32.0")
     assert (told["records"], told["tokens"], told["dropped"]) == (1, 1, {})
+
+
+async def test_a_steps_rows_travel_in_one_piece_and_come_to_their_requests(
+    front: Front, tmp_path: Path
+) -> None:
+    """Three captured requests, one of which shows logprobs too, and one that is none of ours; with drafts."""
+    kinds = {
+        "quiet": Sampling(**tagged(5)),
+        "fewer": Sampling(**tagged(1)),
+        "own": Sampling(**tagged(5, logprobs=2)),
+        "theirs": Sampling(logprobs=3),
+    }
+    output = front.outputs()
+    for name, sampling in kinds.items():
+        output.request_states[name] = front.begin(sampling, name)
+    core = front.schedulers(
+        {name: SimpleNamespace(sampling_params=one, client_index=0) for name, one in kinds.items()}
+    )
+    ids, logprobs, ranks, _ = rows(0, 5)
+    result = SimpleNamespace(
+        req_ids=list(kinds), logprobs=tiny_vllm.Lists(ids, logprobs, ranks, [0, 2, 3, 4, 5])
+    )
+    tokens: dict[str, list[int]] = {"quiet": [0, 6], "fewer": [12], "own": [18], "theirs": [24]}
+    made = core.update_from_output(tokens, result)[0].outputs
+    assert [one.request_id for one in made] == ["flywheel-step", *kinds]
+    assert [one.new_logprobs is not None for one in made] == [True, False, False, True, True]
+    output.process_outputs(made)
+    for state in output.request_states.values():
+        state._new_completion_output([], "stop", None)
+    assert len(output.request_states["theirs"].logprobs_processor.logprobs) == 1
+    found = {tuple(one.tokens.ids): one for one in stored(tmp_path)}
+    assert set(found) == {(0, 6), (12,), (18,)}
+    assert all(one.complete for one in found.values())
+    assert found[0, 6].tokens.top_ids == [1, 2, 3, 4, 5, 7, 8, 9, 10, 11]
+    assert found[12,].tokens.top_ids == [13]
+    assert found[18,].tokens.top_ids == [19, 20, 21, 22, 23]
+
+
+async def test_a_step_without_captured_requests_is_left_as_it_is(front: Front) -> None:
+    core = front.schedulers({"theirs": SimpleNamespace(sampling_params=Sampling(logprobs=3), client_index=0)})
+    ids, logprobs, ranks, _ = rows(0, 1)
+    result = SimpleNamespace(req_ids=["theirs"], logprobs=tiny_vllm.Lists(ids, logprobs, ranks))
+    assert [one.request_id for one in core.update_from_output({"theirs": [0]}, result)[0].outputs] == [
+        "theirs"
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -56,8 +56,44 @@ class Detokenizer:
         return len(self.ids)
 
 
-def classes() -> tuple[type, type, type]:
-    """Input processor, request state, output processor: fresh ones, so that a test's patches end with it."""
+class Lists(NamedTuple):
+    """A step's logprobs."""
+
+    logprob_token_ids: Any
+    logprobs: Any
+    sampled_token_ranks: Any
+    cu_num_generated_tokens: list[int] | None = None
+
+    def slice_request(self, index: int, count: int) -> Lists:
+        first = self.cu_num_generated_tokens[index] if self.cu_num_generated_tokens else index
+        return Lists(*(one[first : first + count] for one in self[:3]))
+
+
+@dataclass
+class CoreOutput:
+    request_id: str
+    new_token_ids: list[int]
+    new_logprobs: Any = None
+    kv_transfer_params: dict[str, Any] | None = None
+
+
+class Scheduler:
+    """Makes a step's outputs from what the model gave; one front end."""
+
+    def __init__(self, requests: dict[str, Any]) -> None:
+        self.requests = requests
+
+    def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> Any:
+        made = []
+        for index, (name, ids) in enumerate(scheduler_output.items()):
+            request, lists = self.requests[name], model_runner_output.logprobs
+            asked = request.sampling_params.logprobs is not None and lists
+            made.append(CoreOutput(name, ids, lists.slice_request(index, len(ids)) if asked else None))
+        return {0: SimpleNamespace(outputs=made)}
+
+
+def classes() -> tuple[type, type, type, type]:
+    """Fresh ones, so that a test's patches end with it."""
 
     class InputProcessor:
         model_config = SimpleNamespace(
@@ -93,10 +129,20 @@ def classes() -> tuple[type, type, type]:
         def __init__(self) -> None:
             self.request_states: dict[str, Any] = {}
 
+        def process_outputs(self, engine_core_outputs: list[CoreOutput]) -> None:
+            for output in engine_core_outputs:
+                if (state := self.request_states.get(output.request_id)) is not None:
+                    step(state, Output(output.new_token_ids, output.new_logprobs))
+
         def propagate_error(self, e: Exception) -> None:
             self.request_states.clear()
 
-    return InputProcessor, RequestState, OutputProcessor
+    return (
+        InputProcessor,
+        RequestState,
+        OutputProcessor,
+        type("Scheduler", (Scheduler,), dict(vars(Scheduler))),
+    )
 
 
 def step(state: Any, output: Output, kept: int | None = None) -> Any:
@@ -106,16 +152,20 @@ def step(state: Any, output: Output, kept: int | None = None) -> Any:
     return state._new_completion_output(output.ids, output.finish, None)
 
 
-def pretend(monkeypatch: pytest.MonkeyPatch, version: str) -> tuple[Any, Any, Any]:
+def pretend(monkeypatch: pytest.MonkeyPatch, version: str) -> tuple[Any, Any, Any, Any]:
     """Make it importable as vLLM of that version; returns the classes."""
     found = classes()
     vllm: Any = ModuleType("vllm")
     vllm.__version__ = version
     inputs: Any = ModuleType("vllm.v1.engine.input_processor")
     outputs: Any = ModuleType("vllm.v1.engine.output_processor")
-    inputs.InputProcessor, outputs.RequestState, outputs.OutputProcessor = found
-    modules = {"vllm": vllm, inputs.__name__: inputs, outputs.__name__: outputs}
-    modules |= {name: ModuleType(name) for name in ("vllm.v1", "vllm.v1.engine")}
+    engine: Any = ModuleType("vllm.v1.engine")
+    plain: Any = ModuleType("vllm.v1.outputs")
+    scheduling: Any = ModuleType("vllm.v1.core.sched.scheduler")
+    inputs.InputProcessor, outputs.RequestState, outputs.OutputProcessor, scheduling.Scheduler = found
+    engine.EngineCoreOutput, plain.LogprobsLists = CoreOutput, Lists
+    modules = {one.__name__: one for one in (vllm, inputs, outputs, engine, plain, scheduling)}
+    modules |= {name: ModuleType(name) for name in ("vllm.v1", "vllm.v1.core", "vllm.v1.core.sched")}
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
     return found

@@ -42,8 +42,8 @@ class Case:
     cut: int = 0
     alone: bool = False
     """Over the wire there is nothing to compare with: the count must be right."""
-    uncached: bool = False
-    """Neither time may find the prompt in the engine's cache."""
+    cache: str = ""
+    """``cold``: neither time may find the prompt in the engine's cache; ``warm``: both must."""
 
     @property
     def surface(self) -> str:
@@ -56,12 +56,12 @@ def chat(
     *,
     cut: int = 0,
     alone: bool = False,
-    uncached: bool = False,
+    cache: str = "",
     **more: Any,
 ) -> Case:
     """A seeded chat of at most 12 tokens."""
     body = {"messages": [{"role": "user", "content": text}], "max_tokens": 12, "temperature": 0.9, "seed": 11}
-    return Case(name, "/v1/chat/completions", {**body, **more}, cut, alone, uncached)
+    return Case(name, "/v1/chat/completions", {**body, **more}, cut, alone, cache)
 
 
 def completion(name: str, prompt: Any = "The sea is", *, alone: bool = False, **more: Any) -> Case:
@@ -90,8 +90,8 @@ CASES = [
     chat("penalties and bias", presence_penalty=1.0, frequency_penalty=0.5, logit_bias={"100": 5}),
     # Greedy: on a CPU a seeded request whose prefill is cut into chunks ends the engine (its generator has
     # no offset to set back).
-    chat("prefill in chunks", LONG, uncached=True, temperature=0.0, seed=None),
-    chat("cached prefix", LONG, temperature=0.0, seed=None),
+    chat("prefill in chunks", LONG, cache="cold", temperature=0.0, seed=None),
+    chat("cached prefix", LONG, cache="warm", temperature=0.0, seed=None),
     chat("reasoning left out", alone=True, include_reasoning=False),
     chat("own logprobs too", logprobs=True, top_logprobs=2),
     completion("completion"),
@@ -150,10 +150,12 @@ class Engine:
 def compare(engine: Engine, case: Case, fetch: Fetch, top_k: int = TOP_K) -> Outcome:
     """Ask twice, once each way, and compare answers and tokens."""
     outcome = Outcome(case.name)
+    if case.cache == "warm":
+        engine.post(case.path, case.body)
     _, over_wire = engine.post(case.path, _wire(case, top_k), 0)
     wired = read(case.surface, over_wire, top_k)
     tag = Tag(str(uuid7()), 0, time.time_ns() // 1000, top_k)
-    body = {**case.body, "cache_salt": tag.exchange_id} if case.uncached else case.body
+    body = {**case.body, "cache_salt": tag.exchange_id} if case.cache == "cold" else case.body
     status, plainly = engine.post(case.path, tagged(body, tag), case.cut)
     if status != 200:
         outcome.problems.append(f"HTTP {status}: {plainly[:200]!r}")
@@ -181,7 +183,7 @@ def compare(engine: Engine, case: Case, fetch: Fetch, top_k: int = TOP_K) -> Out
 def _wire(case: Case, top_k: int) -> dict[str, Any]:
     asked: dict[str, Any] = {"return_token_ids": True, "return_tokens_as_token_ids": True}
     asked |= {"logprobs": True, "top_logprobs": top_k + 1} if case.surface == "chat" else {"logprobs": top_k}
-    salt = {"cache_salt": "over the wire"} if case.uncached else {}
+    salt = {"cache_salt": "over the wire"} if case.cache == "cold" else {}
     return {**case.body, **asked, **salt}
 
 
@@ -231,3 +233,28 @@ def _prefix(wired: Answer, captured: list[Tokens]) -> list[str]:
         or whole[one.choice].ids[: len(one.ids)] != one.ids
         or whole[one.choice].logprobs[: len(one.ids)] != one.logprobs
     ]
+
+
+def compare_scoring(engine: Engine, fetch: Fetch, top_k: int = TOP_K) -> Outcome:
+    """A prompt's scores over the wire (``prompt_logprobs``) and taken inside, from a position on."""
+    outcome, start = Outcome("a prompt is scored"), 3
+    prompt = [1, 504, 3575, 314, 253, 1018, 30]
+    body: dict[str, Any] = {"prompt": prompt, "max_tokens": 1, "temperature": 0.0}
+    _, over_wire = engine.post("/v1/completions", {**body, "prompt_logprobs": top_k})
+    listed = json.loads(over_wire)["choices"][0]["prompt_logprobs"][start:]
+    wired = [{int(one): entry["logprob"] for one, entry in position.items()} for position in listed]
+    tag = Tag(str(uuid7()), 0, 1, None, source="teacher", prompt_top_k=top_k, prompt_from=start)
+    status, answer = engine.post("/v1/completions", tagged(body, tag))
+    captured = fetch(tag.exchange_id)
+    if status != 200 or len(captured) != 1 or b'"prompt_logprobs":[' in answer:
+        outcome.problems.append(f"HTTP {status}, {len(captured)} rows: {answer[:200]!r}")
+        return outcome
+    (mine,) = captured
+    outcome.tokens = len(mine.ids)
+    if mine.ids != prompt[start:] or len(wired) != len(mine.ids):
+        outcome.problems.append(f"ids {mine.ids}, {len(wired)} positions over the wire")
+    for position, theirs in enumerate(wired):
+        ours = {**_alternatives(mine, position), mine.ids[position]: mine.logprobs[position]}
+        if ours != theirs:
+            outcome.problems.append(f"position {position}: {ours} and {theirs}")
+    return outcome
