@@ -145,7 +145,7 @@ class Counters:
     async def stop(self) -> None:
         """Tell what is left, if Redis listens."""
         if self._task is not None:
-            # Told, not cancelled: the client may take a cancellation for a timeout.
+            # Told, not cancelled: there may be something left to tell.
             self._ended.set()
             self._wake.set()
             await self._task
@@ -236,6 +236,9 @@ class Counters:
                 try:
                     await self._tell(client)
                 except away as error:
+                    if (task := asyncio.current_task()) is not None and task.cancelling():
+                        # The client takes a cancellation in the middle of a read for a timeout.
+                        raise asyncio.CancelledError from error
                     if self.together:
                         log.warning("limits are counted by each proxy alone: Redis is away: %s", error)
                     self._set_together(False)

@@ -183,6 +183,24 @@ async def test_a_call_that_is_given_up_gives_its_place_back(proxies: Make) -> No
     await until(lambda: one._use(who).in_flight == one._use(who).asking == one._use(who).tokens == 0)
 
 
+async def test_a_call_that_is_given_up_while_it_is_let_in_gives_its_place_back(
+    proxies: Make, valkey: Valkey
+) -> None:
+    one = proxies("one")
+    who = key(concurrent=1)
+    one.settle(await one.admit(who, 1), 0, 0)
+    await until(lambda: not one._untold)
+    valkey.freeze()
+    asking = asyncio.create_task(one.admit(who, 1))
+    await until(lambda: one._use(who).asking)
+    asking.cancel()
+    await asyncio.wait([asking])
+    valkey.thaw()
+    await until(lambda: not one._use(who).asking)
+    assert one._use(who).in_flight == 0
+    one.settle(await entry(one, who), 0, 0)
+
+
 async def test_tokens_are_counted_as_they_were(proxies: Make) -> None:
     one = proxies("one")
     who = key(tokens=1000)
@@ -286,6 +304,22 @@ async def test_a_server_that_says_nothing_holds_no_call_for_long(proxies: Make, 
     finally:
         valkey.thaw()
     await until(lambda: one.together)
+
+
+async def test_cancelled_in_the_middle_of_a_read_it_ends(valkey: Valkey) -> None:
+    one = Counters(valkey.url, "one", Metrics(), patience=60.0)
+    await one.admit(key(requests=1000), 1)
+    valkey.freeze()
+    asking = asyncio.create_task(one.admit(key(requests=1000), 1))
+    await asyncio.sleep(0.05)
+    assert one._task is not None
+    one._task.cancel()
+    try:
+        await asyncio.wait([one._task])
+        assert one._task.cancelled()
+        assert (await asking).together is False, "what was asked is decided all the same"
+    finally:
+        valkey.thaw()
 
 
 async def test_a_server_that_was_never_there_is_as_one_that_is_away() -> None:

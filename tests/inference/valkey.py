@@ -4,6 +4,7 @@ import asyncio
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import redis
@@ -52,8 +53,8 @@ class Valkey:
         self.kill()
 
 
-async def until(happened: object) -> None:
-    """Wait until a function says yes."""
-    assert callable(happened)
-    while not happened():  # noqa: ASYNC110 – it happens in another process
-        await asyncio.sleep(0.01)
+async def until(happened: Callable[[], object]) -> None:
+    """Wait until a function says yes. Raises TimeoutError when it never does."""
+    async with asyncio.timeout(60):
+        while not happened():  # noqa: ASYNC110 – it happens in another process
+            await asyncio.sleep(0.01)
