@@ -4,7 +4,7 @@ INSTALL = $(PYTHON) -m flywheel.local.install
 DEMO = .venv/bin/python -m flywheel.local.demo
 STAGES = $(PYTHON) -m flywheel.local.stages
 
-.PHONY: demo demo-turn test check screenshots bench-proxy bench-engine .python
+.PHONY: demo demo-turn test check screenshots bench-proxy bench-engine differential .python
 
 .python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; $(PYTHON) is " + sys.version.split()[0])'
@@ -34,3 +34,7 @@ bench-proxy: .python
 bench-engine: .python
 	@$(INSTALL) web engine model
 	@exec .venv/bin/python -m bench.engine $(BENCH)
+
+differential: .python
+	@$(INSTALL) web engine model
+	@exec .venv/bin/python -m tests.differential $(if $(SHAPES),--shapes $(SHAPES))

@@ -5,6 +5,7 @@ and the large and the small one in the engine's pace, with the time of sending i
 """
 
 import asyncio
+import contextlib
 import sys
 import time
 from collections import deque
@@ -120,15 +121,16 @@ def _split(events: list[bytes]) -> list[tuple[bytes, bytes]]:
 
 
 async def serve(burst: int, large: int, small: int) -> None:
-    """For ever."""
-    loop = asyncio.get_running_loop()
-    clock = Clock()
-    await loop.create_server(Burst, "127.0.0.1", burst, backlog=1024)
+    """Until it is cancelled."""
+    loop, clock = asyncio.get_running_loop(), Clock()
+    kinds: dict[int, type[_Asked]] = {burst: Burst}
     for port, logprobs in ((large, True), (small, False)):
         events = _split(answers.events(logprobs=logprobs, usage=logprobs))
-        kind = type("Paced", (Paced,), {"events": events, "clock": clock})
-        await loop.create_server(kind, "127.0.0.1", port, backlog=1024)
-    await clock.run()
+        kinds[port] = type("Paced", (Paced,), {"events": events, "clock": clock})
+    async with contextlib.AsyncExitStack() as stack:
+        for port, kind in kinds.items():
+            await stack.enter_async_context(await loop.create_server(kind, "127.0.0.1", port, backlog=1024))
+        await clock.run()
 
 
 if __name__ == "__main__":

@@ -91,20 +91,21 @@ def check(request: Request) -> None:
     body = response.read()
     connection.close()
     try:
-        text, shown = _read_stream(body) if request.stream else _read_whole(orjson.loads(body))
+        text, shown = read_stream(body) if request.stream else read_whole(orjson.loads(body))
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise BadAnswersError(f"HTTP {response.status}: {body[:150]!r}") from error
     if response.status != 200 or text != answers.TEXT or shown:
         raise BadAnswersError(f"HTTP {response.status}, another answer than the engine gave: {body[:150]!r}")
 
 
-def _read_whole(answer: dict[str, Any]) -> tuple[str, bool]:
+def read_whole(answer: dict[str, Any]) -> tuple[str, bool]:
     """Its text, and whether it shows logprobs or ids."""
     (choice,) = answer["choices"]
     return choice["message"]["content"], bool(choice.get("logprobs") or choice.get("token_ids"))
 
 
-def _read_stream(body: bytes) -> tuple[str, bool]:
+def read_stream(body: bytes) -> tuple[str, bool]:
+    """A stream's text, and whether it shows logprobs or ids."""
     text, shown = "", False
     for line in body.replace(b"\r\n", b"\n").split(b"\n\n"):
         data = line.strip().removeprefix(b"data: ")

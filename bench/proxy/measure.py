@@ -84,7 +84,7 @@ class Bench:
             found: dict[str, list[float]] = {}
             for _ in range(self._rounds):
                 self._round(ours, asked, kinds, found)
-        return _ratios(found, kinds, list(self._peers))
+        return ratios(found, kinds, list(self._peers))
 
     def _round(
         self, ours: Ours, asked: dict[str, Request], kinds: list[str], found: dict[str, list[float]]
@@ -95,15 +95,18 @@ class Bench:
             rate = load.rate(request, self._seconds, self.folder, self._rest)
             used = ours.process.cpu_seconds() - before
             found.setdefault(name, []).append(rate)
-            found.setdefault(f"{name}_cpu_us", []).append(used / (rate * self._seconds) * 1e6)
+            found.setdefault(f"{name}_cpu_us", []).append(_each_us(used, rate, self._seconds))
         ours.process.freeze()
         for peer in self._peers.values():
             peer.thaw()
             for kind in kinds:
                 request = peer.requests[kind]
                 load.rate(request, _WARM_SECONDS, self.folder, self._rest, peer.connections)
+                before = peer.cpu_seconds()
                 rate = load.rate(request, self._seconds, self.folder, self._rest, peer.connections)
+                used = peer.cpu_seconds() - before
                 found.setdefault(f"{kind} {peer.name}", []).append(rate)
+                found.setdefault(f"{kind} {peer.name} cpu", []).append(_each_us(used, rate, self._seconds))
             peer.freeze()
         ours.process.thaw()
 
@@ -216,7 +219,7 @@ class Bench:
             shutil.rmtree(home)
 
 
-def _ratios(found: dict[str, list[float]], kinds: list[str], peers: list[str]) -> dict[str, Figure]:
+def ratios(found: dict[str, list[float]], kinds: list[str], peers: list[str]) -> dict[str, Figure]:
     """Medians over the rounds; ratios within each round first, since the machine's mood changes."""
     figures: dict[str, Figure] = {}
     for kind in kinds:
@@ -225,6 +228,7 @@ def _ratios(found: dict[str, list[float]], kinds: list[str], peers: list[str]) -
         for peer in peers:
             theirs = found[f"{kind} {peer}"]
             figures[f"{kind}_per_second_{peer}"] = rounded(statistics.median(theirs))
+            figures[f"{kind}_cpu_us_{peer}"] = rounded(statistics.median(found[f"{kind} {peer} cpu"]))
             figures[f"{kind}_vs_{peer}"] = _ratio(found[kind], theirs)
         if f"off_{kind}" in found:
             figures[f"{kind}_per_second_capture_off"] = rounded(statistics.median(found[f"off_{kind}"]))
@@ -235,6 +239,11 @@ def _ratios(found: dict[str, list[float]], kinds: list[str], peers: list[str]) -
     if both and all(isinstance(one, float) for one in both):
         figures["capture_off_vs_vllm_router"] = min(one for one in both if isinstance(one, float))
     return figures
+
+
+def _each_us(cpu_seconds: float, rate: float, seconds: float) -> float:
+    """CPU an answer, in microseconds."""
+    return cpu_seconds / (rate * seconds) * 1e6 if rate else 0.0
 
 
 def _ratio(ours: list[float], theirs: list[float]) -> Figure:

@@ -36,7 +36,7 @@ STAGES: dict[str, list[Stage]] = {
         ("fast tests", (*_PYTEST, "-n", "2", "-m", "not slow and not browser and not wheel")),
     ],
     "test": [
-        ("set up", (*_INSTALL, "web", "engine", "browser")),
+        ("set up", (*_INSTALL, "web", "engine", "browser", "node")),
         *LINT,
         ("unit and integration tests", (*_PYTEST, "-n", "2", "-m", "not browser and not wheel")),
         ("browser tests", (*_PYTEST, "-m", "browser")),

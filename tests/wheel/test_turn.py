@@ -1,10 +1,14 @@
 """The whole demonstration on real parts: start, turn, stop. Minutes long; a smaller turn than the default."""
 
+import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.differential.run import run
+from tests.differential.shapes import paths_served, shapes
 from tests.local.running_demo import Demo
 
 pytestmark = [pytest.mark.wheel, pytest.mark.timeout(1500)]
@@ -40,6 +44,16 @@ def test_the_wheel_turns_to_a_better_model_and_loses_nothing(demo: Demo) -> None
     assert result["exchanges_lost"] == 0
     assert list(result["seconds"]) == STAGES
     assert len(result["weights"]) == 64
+
+
+def test_the_proxy_answers_what_the_engine_answers(demo: Demo, tmp_path: Path) -> None:
+    """A few of the requests of `make differential`, one at a time, while nothing else asks the engine."""
+    engine = f"http://127.0.0.1:{demo.env['FLYWHEEL_ENGINE_PORT']}"
+    few = shapes(60, paths_served(), about_the_prompt=False)
+    found = asyncio.run(run(engine, tmp_path, few))
+    assert found.differences == []
+    assert found.shapes == len(few)
+    assert found.answered > 20
 
 
 def test_ctrl_c_stops_everything_and_leaves_nothing_behind(demo: Demo) -> None:

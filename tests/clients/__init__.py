@@ -1,0 +1,1 @@
+"""The clients that people really use, unchanged, against the proxy in front of a scripted engine."""
