@@ -24,6 +24,7 @@ _HINTS = {
     "guidelines": "Markdown, beside every item. Each change gets a new number.",
     "heat_map": "Whether reviewers see how sure the model was. Seen before judging, it is noted.",
     "judgements_per_item": "With two or more, the agreement of all settles an item.",
+    "daily_cap": "New exchanges that match come by themselves, about so many a day. Empty: only when asked.",
     "lease_minutes": "How long an item is kept for whoever has it on the screen.",
 }
 
@@ -44,13 +45,14 @@ class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]
         model = Queue
         fields = (
             *("name", "kind", "question", "answers", "reasons", "against", "guidelines", "reviewers"),
-            *("judgements_per_item", "heat_map", "lease_minutes"),
+            *("judgements_per_item", "heat_map", "lease_minutes", "daily_cap"),
         )
         labels: ClassVar = {
             "kind": "Asked for",
             "against": "Compared with",
             "heat_map": "How sure the model was",
             "lease_minutes": "Minutes an item is kept",
+            "daily_cap": "New ones a day",
         }
         help_texts: ClassVar = _HINTS
         widgets: ClassVar = {"guidelines": forms.Textarea(attrs={"rows": 8})}

@@ -64,6 +64,13 @@ class Queue(models.Model):
     order = models.CharField(max_length=9, choices=Order, default=Order.RANDOM)
     kind = models.CharField(max_length=9, choices=list(questions.KINDS.items()), default=Kind.APPROVE)
     question = models.CharField(max_length=200, default="Is this the right answer?")
+    population = models.PositiveIntegerField(
+        null=True, editable=False, help_text="How many exchanges the last draw was made from."
+    )
+    mean_doubt = models.FloatField(default=0.0, editable=False, help_text="Of the population.")
+    threshold = models.FloatField(
+        null=True, editable=False, help_text="The first key of the last draw that was not taken."
+    )
     answers = models.JSONField(
         default=list,
         blank=True,
@@ -79,6 +86,12 @@ class Queue(models.Model):
     heat_map = models.CharField(max_length=8, choices=HeatMap, default=HeatMap.REQUEST)
     judgements_per_item = models.PositiveSmallIntegerField(
         default=1, validators=[MinValueValidator(1), MaxValueValidator(9)]
+    )
+    daily_cap = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="New exchanges that match flow in by themselves, so many a day. Empty: only when asked.",
     )
     lease_minutes = models.PositiveSmallIntegerField(default=30, validators=[MinValueValidator(1)])
     reviewers = models.ManyToManyField(settings.AUTH_USER_MODEL, related_name="queues", blank=True)
@@ -187,9 +200,15 @@ class Item(models.Model):
     other_answer = models.TextField(blank=True, help_text="The second answer of a pair.")
     other_exchange_id = models.UUIDField(null=True, help_text="Which exchange the second answer is from.")
     other_attempt = models.PositiveSmallIntegerField(default=0)
+    doubt = models.FloatField(
+        default=0.0, help_text="1 − the probability of the answer's least likely token; ½ if unknown."
+    )
+    weight = models.FloatField(default=1.0, help_text="How readily it is drawn, beside others.")
     group = models.CharField(max_length=200, blank=True, help_text="Siblings share it and stay together.")
     probability = models.FloatField(default=1.0, help_text="With which the item was drawn from what matched.")
-    position = models.FloatField(default=0.0, help_text="Smaller is shown sooner.")
+    position = models.FloatField(
+        default=0.0, help_text="Smaller is shown sooner; when drawn by chance, the draw's key."
+    )
     state = models.CharField(max_length=8, choices=State, default=State.WAITING)
     verdict = models.CharField(max_length=9, choices=Verdict, blank=True)
     verdict_answer = models.TextField(blank=True, help_text="The right answer, as the verdict has it.")

@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 from statistics import median
 
 from django.contrib.auth.models import User
-from django.db.models import Count, Max, Q
+from django.db.models import Count, Max, Min, Q
 from django.utils import timezone
 
-from annotations import judging, leases
+from annotations import estimates, judging, leases
+from annotations.estimates import Estimate, Judged
 from annotations.models import Annotation, Assignment, Item, Queue
 
 _BREAK = timedelta(minutes=30)
@@ -112,6 +113,30 @@ class Work:
     last_at: datetime | None
 
 
+_WRONG = (Item.Verdict.REJECTED, Item.Verdict.CORRECTED)
+
+
+def error_rate(queue: Queue) -> Estimate | None:
+    """The estimated share of wrong answers in all traffic that the queue was drawn from.
+
+    None where answers are not approved or corrected, exchanges were not drawn by chance, or too few are
+    judged. What has a key beyond the first that still waits does not count yet: it would favour what is
+    judged quickly. Items that can't be judged are taken as being like the others.
+    """
+    if not queue.by_verdict or queue.population is None:
+        return None
+    undecided = (Item.State.WAITING, Item.State.CONFLICT)
+    waiting = queue.items.filter(state__in=undecided).aggregate(first=Min("position"))["first"]
+    known = [key for key in (waiting, queue.threshold) if key is not None]
+    threshold = min(known) if known else None
+    settled = queue.items.filter(state=Item.State.SETTLED)
+    if threshold is not None:
+        settled = settled.filter(position__lt=threshold)
+    rows = settled.values_list("verdict", "weight", "position", "doubt")
+    judged = [Judged(verdict in _WRONG, weight, key, doubt) for verdict, weight, key, doubt in rows]
+    return estimates.error_rate(judged, threshold, queue.population, queue.mean_doubt)
+
+
 @dataclass(frozen=True, slots=True)
 class Overview:
     """A queue for its lead."""
@@ -122,6 +147,8 @@ class Overview:
     work: list[Work]
     attention: list[Item]
     """What needs the lead: flagged, in conflict, can't be judged; the newest 50."""
+    wrong: Estimate | None
+    """The share of wrong answers in all traffic that was drawn from."""
 
     @property
     def by_reference(self) -> int:
@@ -156,7 +183,9 @@ def overview(queue: Queue) -> Overview:
     )
     states = (Item.State.FLAGGED, Item.State.CONFLICT, Item.State.UNJUDGED)
     attention = queue.items.filter(state__in=states).order_by("-settled_at")[:50]
-    return Overview(sum(by_state.values()), by_state, list(reserved), _work(queue), list(attention))
+    return Overview(
+        sum(by_state.values()), by_state, list(reserved), _work(queue), list(attention), error_rate(queue)
+    )
 
 
 def _work(queue: Queue) -> list[Work]:

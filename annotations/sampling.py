@@ -3,6 +3,7 @@
 Every item keeps the probability with which it was drawn. Leaves how to draw to inference.queries.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,9 @@ from typing import cast
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import F, Max, Value
+from django.db.models.functions import Least
+from django.utils import timezone
 
 from annotations import calls
 from annotations.models import Item, Queue
@@ -20,6 +23,7 @@ from inference import filters, queries
 from inference.clickhouse import Unavailable
 from inference.queries import Candidate, Order
 from inference.reading import asked
+from inference.stored import Draw
 
 MOST = 5000
 """Items drawn at once."""
@@ -94,28 +98,63 @@ def add(queue: Queue, candidates: Sequence[Candidate]) -> int:
     others = _others(queue, candidates) if queue.kind == Kind.PAIR else {}
     if queue.kind == Kind.PAIR:
         candidates = [one for one in candidates if one.exchange_id in others]
+    draw = candidates[0].draw if candidates and queue.order != Queue.Order.NEWEST else None
     with transaction.atomic():
         behind = queue.items.aggregate(last=Max("position"))["last"]
         start = 0.0 if behind is None else behind + 1
         before = queue.items.count()
         Item.objects.bulk_create(
             (
-                _item(queue, candidate, start + n, others.get(candidate.exchange_id))
+                _item(
+                    queue, candidate, candidate.key if draw else start + n, others.get(candidate.exchange_id)
+                )
                 for n, candidate in enumerate(candidates)
             ),
             ignore_conflicts=True,
         )
+        if draw is not None:
+            _remember(queue, draw)
         return queue.items.count() - before
 
 
+def _remember(queue: Queue, drawn: Draw) -> None:
+    """Keep what the items are a sample of, and each one's probability under the draw as it now is."""
+    queue.population, queue.mean_doubt, queue.threshold = drawn.population, drawn.mean_doubt, drawn.threshold
+    queue.save(update_fields=["population", "mean_doubt", "threshold"])
+    if drawn.threshold is None or drawn.even:
+        queue.items.update(probability=drawn.chance(1.0, queue.items.count()))
+    else:
+        queue.items.update(probability=Least(Value(1.0), F("weight") * drawn.threshold))
+
+
 def fill(queue: Queue, count: int) -> int:
-    """Draw up to ``count`` more exchanges into the queue; how many were added. Raises NotDrawn."""
+    """Draw up to ``count`` more exchanges into the queue; how many were added. Raises NotDrawn.
+
+    By chance, the same draw goes on: what is taken in all are the smallest keys of everything that matches.
+    """
     there = set(queue.items.values_list("exchange_id", "attempt"))
     drawn = draw(
         queue.filter, count + len(there), queue.order, seed_of(queue.key), calls=queue.kind == Kind.TOOL_CALL
     )
     fresh = [one for one in drawn if (UUID(one.exchange_id), one.attempt) not in there]
-    return add(queue, fresh[:count])
+    if queue.order == Queue.Order.NEWEST:
+        return add(queue, fresh[:count])
+    return add(queue, fresh)
+
+
+def flow() -> int:
+    """Let new traffic into every open queue that takes it, up to its cap a day in UTC; how many were added.
+
+    What can't be drawn now is drawn the next time.
+    """
+    added = 0
+    today = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    for queue in Queue.objects.filter(state=Queue.State.OPEN, daily_cap__isnull=False):
+        room = (queue.daily_cap or 0) - queue.items.filter(created_at__gte=today).count()
+        if room > 0:
+            with contextlib.suppress(NotDrawn):
+                added += fill(queue, room)
+    return added
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,5 +205,7 @@ def _item(queue: Queue, candidate: Candidate, position: float, other: Other | No
         other_attempt=other.attempt if other else 0,
         group=candidate.group[:200],
         probability=candidate.probability,
+        weight=candidate.weight,
+        doubt=0.5 if candidate.least_p is None else min(1.0, max(0.0, 1 - candidate.least_p)),
         position=position,
     )

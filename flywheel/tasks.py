@@ -4,6 +4,7 @@ import logging
 
 import redis
 
+from annotations import sampling
 from flywheel import datasets, evaluation, jobs, rollout, training
 from flywheel.celery import app
 from flywheel.models import Job
@@ -24,6 +25,12 @@ WORK: dict[str, jobs.Work] = {
 def run_job(job_id: int) -> None:
     """Do a job, unless it is done or another worker has it."""
     jobs.run(job_id, WORK)
+
+
+@app.task(name="flywheel.fill_queues")
+def fill_queues() -> None:
+    """Let new traffic into the queues that take it."""
+    sampling.flow()
 
 
 @app.task(name="flywheel.resend_due")

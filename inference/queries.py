@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
@@ -31,6 +31,7 @@ from inference.stored import (
     Candidate,
     Cursor,
     Day,
+    Draw,
     ExchangeSummary,
     Page,
     Served,
@@ -76,6 +77,8 @@ __all__ = [
 _MOST_TURNS = 500
 # An id is made when the exchange begins; microseconds by which the two may differ.
 _CLOCK_MARGIN = 600_000_000
+LEAST_WEIGHT, SHARPNESS = 0.04, 2.0
+"""Of a draw by doubt: the weight of an answer without any, and how steeply it rises to 1."""
 Order = Literal["random", "uncertain", "newest"]
 
 
@@ -247,23 +250,39 @@ def sample(
     """Exchanges with an answer for a queue, at most ``limit``; with ``calls`` those that call a tool.
 
     ``random``: equally likely, by a hash of id and seed, so that the same call gives the same and a larger
-    limit only adds. ``uncertain``: those whose least likely token is least likely, then those without
-    tokens. ``newest``: the last ones. Only random draws have a probability below 1.
+    limit only adds. ``uncertain``: likelier the less likely the least likely token is, by priority sampling
+    (annotations.estimates says what follows from ``key`` and ``weight``); an answer without tokens is half
+    in doubt. ``newest``: the last ones, with probability 1.
     """
     sql, values = where(filter)
-    orders = {
-        "random": "cityHash64(exchange_id, attempt, {seed:UInt64})",
-        "uncertain": "least_p ASC NULLS LAST, started_at DESC, exchange_id",
-        "newest": "started_at DESC, exchange_id DESC",
+    chance = "((cityHash64(exchange_id, attempt, {seed:UInt64}) + 1) / 18446744073709551616)"
+    doubt = "least(1, greatest(0, 1 - ifNull(least_p, 0.5)))"
+    weights = {
+        "random": "1.0",
+        "uncertain": f"({LEAST_WEIGHT} + {1 - LEAST_WEIGHT} * pow({doubt}, {SHARPNESS}))",
     }
+    weight = weights.get(order, "1.0")
+    by = "started_at DESC, exchange_id DESC" if order == "newest" else "key, exchange_id"
     answered = "(end_reason = 'tool_calls' OR answer = '')" if calls else "answer != ''"
     rows = _rows(
-        f"SELECT {_DRAWN}, count() OVER () AS total FROM facts FINAL WHERE {sql} AND {answered} "  # noqa: S608
-        f"ORDER BY {orders[order]} LIMIT {{most:UInt32}}",
-        {**values, "seed": seed, "most": limit},
+        f"SELECT {_DRAWN}, count() OVER () AS total, avg({doubt}) OVER () AS mean_doubt, "  # noqa: S608
+        f"{weight} AS weight, {chance} / weight AS key "
+        f"FROM facts FINAL WHERE {sql} AND {answered} ORDER BY {by} LIMIT {{most:UInt32}}",
+        {**values, "seed": seed, "most": limit + 1},
     )
-    total = rows[0]["total"] if rows else 0
-    found = _candidates(rows, min(1.0, limit / total) if total and order == "random" else 1.0, calls)
+    threshold = rows[limit]["key"] if len(rows) > limit and order != "newest" else None
+    total, mean = (rows[0]["total"], rows[0]["mean_doubt"]) if rows else (0, 0.0)
+    drawn = Draw(total, mean, threshold, even=order == "random")
+    found = [
+        replace(
+            one,
+            draw=drawn,
+            key=row["key"],
+            weight=row["weight"],
+            probability=drawn.chance(row["weight"], limit),
+        )
+        for one, row in _candidates(rows[:limit], calls)
+    ]
     return [one for one in found if one.tool_calls] if calls else found
 
 
@@ -279,13 +298,14 @@ def asked_the_same(filter: Filter, questions: Sequence[str]) -> list[Candidate]:
         "AND question IN {questions:Array(String)} ORDER BY started_at DESC LIMIT 5 BY question",
         {**values, "questions": [question[:CUT] for question in questions]},
     )
-    return _candidates(rows, 1.0, False)
+    return [one for one, _ in _candidates(rows, False)]
 
 
 _DRAWN = "exchange_id, attempt, started_at, conversation, `group`, mean_p, least_p"
 
 
-def _candidates(rows: Sequence[dict[str, Any]], probability: float, calls: bool) -> list[Candidate]:
+def _candidates(rows: Sequence[dict[str, Any]], calls: bool) -> list[tuple[Candidate, dict[str, Any]]]:
+    """Each with the row that it was made from."""
     bodies = _bodies(rows, calls)
     drawn = []
     for row in rows:
@@ -294,19 +314,22 @@ def _candidates(rows: Sequence[dict[str, Any]], probability: float, calls: bool)
             continue
         choices = orjson.loads(body["choices"]) or [{}]
         drawn.append(
-            Candidate(
-                exchange_id=str(row["exchange_id"]),
-                attempt=row["attempt"],
-                started_at=row["started_at"],
-                probability=probability,
-                messages=orjson.loads(body["messages"]),
-                answer=choices[0].get("text", ""),
-                group=row["group"],
-                mean_p=row["mean_p"],
-                least_p=row["least_p"],
-                second=choices[1].get("text", "") if len(choices) > 1 else "",
-                tool_calls=choices[0].get("tool_calls", []),
-                tools=orjson.loads(body["tools"] or "[]") if calls else [],
+            (
+                Candidate(
+                    exchange_id=str(row["exchange_id"]),
+                    attempt=row["attempt"],
+                    started_at=row["started_at"],
+                    probability=1.0,
+                    messages=orjson.loads(body["messages"]),
+                    answer=choices[0].get("text", ""),
+                    group=row["group"],
+                    mean_p=row["mean_p"],
+                    least_p=row["least_p"],
+                    second=choices[1].get("text", "") if len(choices) > 1 else "",
+                    tool_calls=choices[0].get("tool_calls", []),
+                    tools=orjson.loads(body["tools"] or "[]") if calls else [],
+                ),
+                row,
             )
         )
     return drawn

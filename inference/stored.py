@@ -197,6 +197,26 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Draw:
+    """What exchanges were drawn from: how many matched, their mean doubt (1 − the least likely token's
+    probability), and the first key that was not taken; None when all were, or they were not drawn by chance.
+    """
+
+    population: int
+    mean_doubt: float
+    threshold: float | None
+
+    even: bool = False
+    """Whether all weighed the same."""
+
+    def chance(self, weight: float, size: int) -> float:
+        """With which an exchange of this weight was among the ``size`` drawn."""
+        if self.threshold is None:
+            return 1.0
+        return size / self.population if self.even else min(1.0, weight * self.threshold)
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """An exchange drawn for a queue, with the probability that it was drawn with."""
 
@@ -215,6 +235,10 @@ class Candidate:
     """What the first choice calls, in the engine's form."""
     tools: list[dict[str, Any]] = field(default_factory=list)
     """The tools that the request named; only drawn with ``calls``."""
+    key: float = 0.0
+    """Smaller is drawn sooner."""
+    weight: float = 1.0
+    draw: Draw | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,7 +186,7 @@ def test_random_draws_repeat_grow_and_know_their_probability(stored: list[Exchan
     everything = filters.parse("")
     ten, same, twenty = (queries.sample(everything, n, seed=5) for n in (10, 10, 20))
     assert ten == same
-    assert twenty[:10] == [replace(one, probability=20 / 45) for one in ten]
+    assert twenty[:10] == [replace(one, probability=20 / 45, draw=twenty[0].draw) for one in ten]
     assert {one.probability for one in ten} == {10 / 45}  # of 46, one has no answer
     assert [one.exchange_id for one in queries.sample(everything, 10, seed=6)] != [
         one.exchange_id for one in ten
@@ -199,10 +199,18 @@ def test_random_draws_repeat_grow_and_know_their_probability(stored: list[Exchan
         assert one.group == by_id[one.exchange_id].conversation or one.group in ("R06", "s-1")
 
 
-def test_uncertain_draws_begin_with_the_least_sure(stored: list[Exchange]) -> None:
-    drawn = queries.sample(filters.parse(""), 100, order="uncertain")
-    assert drawn[0].exchange_id == stored[41].exchange_id
-    assert drawn[-1].least_p is None
+def test_uncertain_draws_favour_the_least_sure(stored: list[Exchange]) -> None:
+    sure, unsure = 0.0, 0.0
+    for seed in range(20):
+        drawn = queries.sample(filters.parse(""), 10, seed, "uncertain")
+        keys = [one.key for one in drawn]
+        assert keys == sorted(keys)
+        assert drawn[0].draw is not None
+        threshold = drawn[0].draw.threshold or 0
+        assert all(one.probability == min(1.0, one.weight * threshold) for one in drawn)
+        unsure += sum(1 - (one.least_p or 0.5) for one in drawn)
+        sure += sum(1 - (one.least_p or 0.5) for one in queries.sample(filters.parse(""), 10, seed))
+    assert unsure > sure
     newest = queries.sample(filters.parse("until:2026-11-20T12:05"), 2, order="newest")
     assert [one.exchange_id for one in newest] == [stored[4].exchange_id, stored[3].exchange_id]
 

@@ -1,0 +1,1 @@
+"""What choosing well and judging fast are worth: `make bench-annotations`."""
