@@ -51,10 +51,19 @@ def ending(reason: str) -> Ending:
     return ENDINGS.get(reason) or Ending(reason or "unknown", reason or "how it ended is not known", "warn")
 
 
-def why_no_tokens(capture: str, completion_tokens: int) -> str:
-    """What stands in the place of the heat map."""
+def why_no_tokens(
+    capture: str, completion_tokens: int, *, expected: bool = False, missing: bool = False
+) -> str:
+    """What stands in the place of the heat map. ``expected``: they should come; ``missing``: and are late."""
     if capture in MISSING:
         return MISSING[capture]
+    if missing and capture == "engine":
+        return (
+            "The tokens are missing: the engine kept them itself and they have not come in time. "
+            "If they still come, they will be shown."
+        )
+    if expected and capture == "engine":
+        return "The tokens are on their way: the engine keeps them itself and they come on their own."
     if not completion_tokens:
         return "No tokens: nothing was answered."
     return "No tokens have arrived for this answer."

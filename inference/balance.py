@@ -33,6 +33,8 @@ _BEGINNING = 4096
 class Health:
     """One engine's. Moments are seconds of a clock that never steps back."""
 
+    capture: str = ""
+    """The version of its capture plugin; empty: it has none, or none that takes records now."""
     in_flight: int = 0
     picked: int = 0
     """Calls so far."""

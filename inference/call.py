@@ -17,6 +17,7 @@ from inference import balance, capture, errors, headers, limits
 from inference.allowance import Allowance, Targets
 from inference.capture import Plan
 from inference.counters import Counters, LimitedError
+from inference.engine.tag import Tag
 from inference.errors import Refusal
 from inference.follower import Follower
 from inference.http1.channel import BrokenOffError, SilentError
@@ -162,6 +163,7 @@ class Call:
         capturing = self._capturing(route, version)
         plan = self._plan(body, route, version, capturing)
         self._again = lambda: self._plan(body, route, version, capturing)
+        self._room.metrics.captures.labels(plan.capture).inc()
         self._record.open(
             self._request,
             model=self._model,
@@ -190,6 +192,20 @@ class Call:
             capture=capturing,
             top_k=route.top_k,
             most=most if until > time.monotonic() else MOST_LOGPROBS,
+            tag=self._tag(route, version),
+        )
+
+    def _tag(self, route: Route, version: Version) -> Tag | None:
+        """For engines that capture tokens themselves."""
+        if not self._room.upstreams.all_capture(version.upstreams):
+            return None
+        return Tag(
+            str(self._record.id),
+            0,
+            self._record.started_us,
+            route.top_k,
+            weights=version.weights,
+            tokenizer=version.tokenizer,
         )
 
     def _load(self) -> dict[str, Any]:
@@ -209,7 +225,7 @@ class Call:
         """Ask an engine and relay its answer; where it refuses what was added, with less, then without."""
         blamed = False
         while True:
-            reached = await self._reach(version, route, plan.body)
+            reached = await self._reach(version, route, plan.body, plan.again)
             try:
                 status = reached.response.status
                 if not (plan.adds and status in (400, 422)):
@@ -236,7 +252,9 @@ class Call:
             return less
         return plan.refused()
 
-    async def _reach(self, version: Version, route: Route, body: bytes) -> Reached:
+    async def _reach(
+        self, version: Version, route: Route, body: bytes, again: Callable[[int], bytes] | None = None
+    ) -> Reached:
         reached = await self._room.upstreams.reach(
             version.upstreams,
             self._surface.path,
@@ -244,6 +262,7 @@ class Call:
             self._context.outgoing,
             balance=route.balance,
             prefix=self._prefix,
+            again=again,
         )
         closed = self._record.closed
         closed["upstream"] = reached.upstream.name

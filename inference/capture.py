@@ -1,9 +1,10 @@
 """What to ask an engine for beyond the client's wish, and how to give the client only its wish. Pure.
 
-To see the tokens, the proxy asks for logprobs, ids, and a stream's usage, each only where the client did
-not ask itself, and takes out of the answer what it added: values that were added become null again, events
-that were added go. Where nothing was added, bytes pass as they came but for the model's name. What to ask for
-and where it lies in an answer differs by surface: inference.surfaces.
+Where the engine has the capture plugin, a tag makes it keep the tokens, and its answer shows nothing of them
+(inference.engine). Elsewhere they come over the wire: the proxy asks for logprobs, ids, and a stream's usage,
+each only where the client did not ask itself, and takes out of the answer what it added: values that were
+added become null again, events that were added go. Where nothing was added, bytes pass as they came but for
+the model's name. What to ask for and where it lies in an answer differs by surface: inference.surfaces.
 """
 
 import json
@@ -14,8 +15,10 @@ from typing import Any
 import orjson
 
 from inference.cutting import Cut, Renaming, rename, without_ids, without_logprobs
+from inference.engine.tag import Tag, tagged, untagged
 from inference.sse import DONE, MOST_BYTES, StreamError, end_of_event, event, name_of, payload
 from inference.surfaces import Hidden, Surface
+from inference.surfaces.choices import adds_usage, with_usage
 from inference.surfaces.surface import MOST_LOGPROBS
 
 _NOTHING = Hidden()
@@ -41,6 +44,15 @@ class Plan:
     renames: bool
     """Whether the engine knows the model by another name."""
     hidden: Hidden = _NOTHING
+    tag: Tag | None = None
+    """What the engine's plugin captures by; nothing of it is in the answer."""
+
+    def again(self, attempt: int) -> bytes:
+        """The body for another replica, whose tokens are another attempt's."""
+        if self.tag is None:
+            return self.body
+        first, other = (b'"%b",%d,' % (self.tag.exchange_id.encode(), one) for one in (0, attempt))
+        return self.body.replace(first, other, 1)
 
     @property
     def adds(self) -> bool:
@@ -49,7 +61,7 @@ class Plan:
 
     def refused(self) -> "Plan":
         """The plan for an engine that would not give what was added."""
-        return replace(self, body=self.plain, capture="refused", top_k=0, hidden=_NOTHING)
+        return replace(self, body=self.plain, capture="refused", top_k=0, hidden=_NOTHING, tag=None)
 
 
 _LONG = re.compile(rb"[0-9]{19}")
@@ -97,15 +109,23 @@ def plan(
     capture: str,
     top_k: int,
     most: int = MOST_LOGPROBS,
+    tag: Tag | None = None,
 ) -> Plan:
     """What to send for a request.
 
     ``served`` and ``public`` are the model's names at the engine and for the client; ``capture`` is wire, or
     a reason to add nothing (off, unsampled, refused); ``top_k`` is how many alternatives a token are wanted,
-    ``most`` how many logprobs the engine gives at most.
+    ``most`` how many logprobs the engine gives at most. With a ``tag`` the engine captures itself where it
+    can for such a request; else it is wire all the same.
     """
+    body = untagged(body)
     plain = dump({**body, "model": served})
     choices, renames = surface.choices(body), served != public
+    if capture == "wire" and tag is not None and surface.tags and _can_tag(body):
+        usage = choices == 1 and adds_usage(body)
+        asked = tagged({**body, "model": served, **(with_usage(body) if usage else {})}, tag)
+        hidden = Hidden(usage=usage)
+        return Plan(surface, dump(asked), plain, "engine", 0, choices, public, renames, hidden, tag)
     added = surface.add(body, top_k, most) if capture == "wire" else None
     if added is None:
         if capture == "wire":
@@ -124,8 +144,14 @@ def plan(
     )
 
 
+def _can_tag(body: dict[str, Any]) -> bool:
+    """Whether the plugin captures such a request: not beam search, chosen tokens or the whole vocabulary."""
+    whole = -1 in (body.get("logprobs"), body.get("top_logprobs"), body.get("prompt_logprobs"))
+    return not (whole or body.get("use_beam_search") or body.get("logprob_token_ids"))
+
+
 _MOST = re.compile(rb"max allowed: (\d{1,4})\b")
-_ADDED = (b"logprob", b"token_id", b"stream_options", b"include")
+_ADDED = (b"logprob", b"token_id", b"stream_options", b"include", b"vllm_xargs")
 
 
 def most_logprobs(refusal: bytes) -> int | None:
@@ -196,7 +222,8 @@ class Stream:
         self._layout: Cut | Renaming | None = None
         hidden = plan.hidden
         self._hides_tokens = hidden.logprobs and hidden.ids
-        self._learns = plan.surface.lays_alike and (self._hides_tokens if plan.adds else plan.renames)
+        self._cleans = plan.adds and plan.tag is None
+        self._learns = plan.surface.lays_alike and (self._hides_tokens if self._cleans else plan.renames)
         self._held: list[bytes] = []
         self._last: dict[str, Any] | None = None
         self._usage_forced = False
@@ -284,7 +311,8 @@ class Stream:
             return self._pass(raw)
         self._open -= self._plan.surface.finishes(name, data)
         self.ended = self.ended or self._open <= 0
-        if self._plan.adds:
+        # With a tag an event has nothing that was added but, at the end, usage.
+        if self._cleans or (self._plan.adds and self.ended):
             return self._take_cleaned(raw, data)
         if self._plan.renames:
             return self._pass(self._renamed(raw, data))

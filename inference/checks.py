@@ -9,6 +9,9 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable
 
+import orjson
+
+from inference.engine.tag import PATH
 from inference.http1.channel import BrokenOffError, Origin, SilentError
 from inference.http1.pool import ConnectError, Pool
 from inference.routing import Upstream
@@ -28,8 +31,10 @@ class Checks:
         seconds: float,
         engines: Callable[[], Iterable[Upstream]],
         tell: Callable[[Upstream, bool], None],
+        tell_capture: Callable[[Upstream, str], None] = lambda _engine, _version: None,
     ) -> None:
         self._seconds, self._engines, self._tell = seconds, engines, tell
+        self._tell_capture = tell_capture
         self._pool = Pool(_PATIENCE_SECONDS, _PATIENCE_SECONDS)
         self._task: asyncio.Task[None] | None = None
 
@@ -54,14 +59,29 @@ class Checks:
 
     async def _check(self, engine: Upstream) -> None:
         try:
-            origin = Origin.parse(engine.base_url)
-            asked = f"GET {origin.prefix}/health HTTP/1.1\r\nhost: {origin.authority}\r\n\r\n"
-            response = await self._pool.ask(origin, asked.encode("latin-1"))
-            try:
-                await response.read()
-            finally:
-                response.close()
+            status, _ = await self._get(engine, "/health")
+            self._tell(engine, status < 500)
+            status, told = await self._get(engine, PATH)
+            self._tell_capture(engine, version(told) if status == 200 else "")
         except (ConnectError, BrokenOffError, SilentError, OSError, ValueError):
             self._tell(engine, False)
-        else:
-            self._tell(engine, response.status < 500)
+            self._tell_capture(engine, "")
+
+    async def _get(self, engine: Upstream, path: str) -> tuple[int, bytes]:
+        origin = Origin.parse(engine.base_url)
+        asked = f"GET {origin.prefix}{path} HTTP/1.1\r\nhost: {origin.authority}\r\n\r\n"
+        response = await self._pool.ask(origin, asked.encode("latin-1"))
+        try:
+            return response.status, await response.read()
+        finally:
+            response.close()
+
+
+def version(told: bytes) -> str:
+    """The plugin's version, from what an engine says of its capture; nothing when it takes no records now."""
+    try:
+        found = orjson.loads(told)
+    except orjson.JSONDecodeError:
+        return ""
+    captures = isinstance(found, dict) and found.get("capture") is True
+    return str(found.get("version", "")) if captures else ""

@@ -29,7 +29,7 @@ from pathlib import Path
 import orjson
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from inference import clickhouse, records, storing
+from inference import clickhouse, late, records, storing
 from inference.clickhouse import RejectedError, Store, Unavailable
 from inference.exchange import Exchange
 from inference.raw import RawExchange
@@ -246,6 +246,7 @@ class Drain:
         found = [record for _, record in parsed]
         try:
             storing.store(self._connect(), found, name, again=again)
+            late.join(self._connect(), found, name)
         except RejectedError as error:
             log.warning("the trace store refuses a batch, storing its records one by one: %s", error)
             self._store_singly(parsed, name)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString, mark_safe
 
@@ -40,7 +41,11 @@ def heat_of(x: StoredExchange, choice: int = 0, *, details: bool = False, start:
     ident = f"heat-{choice}"
     found = first_tokens(x, choice)
     if found is None:
-        return HeatMap(ident, missing=account.why_no_tokens(x.capture, x.completion_tokens))
+        late = x.tokens_missing(timezone.now())
+        why = account.why_no_tokens(
+            x.capture, x.completion_tokens, expected=x.tokens_expected and not x.tokens, missing=late
+        )
+        return HeatMap(ident, missing=why)
     known = vocabulary.load(settings.ARTEFACTS, x.tokenizer)
     heat = paint(found, known, ident=ident, mode=x.logprobs_mode, details=details, start=start)
     return heat if heat.pieces else replace(heat, missing=account.why_no_tokens(x.capture, 0))

@@ -61,6 +61,15 @@ class Metrics:
             ["upstream"],
             registry=registry,
         )
+        self.upstream_captures = Gauge(
+            "flywheel_upstream_captures",
+            "1 while an engine captures tokens itself, 0 while they come over the wire",
+            ["upstream"],
+            registry=registry,
+        )
+        self.captures = Counter(
+            "flywheel_captures", "Exchanges by how their tokens are captured", ["capture"], registry=registry
+        )
         self.failovers = Counter(
             "flywheel_failovers",
             "Calls that went on to another replica, by the one that failed them",

@@ -102,7 +102,9 @@ class Proxy:
         )
         self.server = Server(self.handle, _complain, settings.limits)
         self._upstreams = Upstreams(self.metrics, settings.silence_seconds)
-        self._checks = Checks(settings.health_seconds, self._engines, self._upstreams.checked)
+        self._checks = Checks(
+            settings.health_seconds, self._engines, self._upstreams.checked, self._upstreams.captures
+        )
         # Two proxies of one name, or one after the other, are two to whoever counts.
         one = f"{settings.name}/{os.urandom(4).hex()}"
         self._counters = Counters(settings.redis_url, one, self.metrics)

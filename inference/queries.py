@@ -359,7 +359,7 @@ def daily(days: int = 14, now: datetime | None = None) -> list[Day]:
     first = today - timedelta(days=days - 1)
     since = datetime.combine(first, datetime.min.time(), UTC)
     rows = _rows(
-        f"SELECT toDate(started_at) AS day, count() AS n, {_FAILED} AS failed FROM facts "  # noqa: S608
+        f"SELECT toDate(started_at) AS day, count() AS n, {_FAILED} AS failed FROM facts FINAL "  # noqa: S608
         f"WHERE started_at >= {AT.format('since')} GROUP BY day",
         {"since": microseconds(since)},
     )
@@ -372,7 +372,7 @@ def by_weights(since: datetime) -> list[Served]:
     """What answered since then, a row for each route and weights, the busiest first."""
     rows = _rows(
         "SELECT route, any(model) AS model, weights, count() AS count, "  # noqa: S608
-        f"{_FAILED} AS failed, min(started_at) AS first_at, max(started_at) AS last_at FROM facts "
+        f"{_FAILED} AS failed, min(started_at) AS first_at, max(started_at) AS last_at FROM facts FINAL "
         f"WHERE started_at >= {AT.format('since')} GROUP BY route, weights "
         "ORDER BY count DESC, route, weights",
         {"since": microseconds(since)},
@@ -383,8 +383,9 @@ def by_weights(since: datetime) -> list[Served]:
 def tokens_by_key(since: datetime, keys: Sequence[str]) -> list[tuple[str, str, int, int]]:
     """What keys (by name) have used since then: key, model, prompt tokens, completion tokens."""
     rows = _rows(
-        "SELECT key, model, sum(prompt_tokens) AS prompt, sum(completion_tokens) AS completion FROM facts "  # noqa: S608
-        f"WHERE started_at >= {AT.format('since')} AND key IN {{keys:Array(String)}} GROUP BY key, model",
+        "SELECT key, model, sum(prompt_tokens) AS prompt, sum(completion_tokens) AS completion "  # noqa: S608
+        f"FROM facts FINAL WHERE started_at >= {AT.format('since')} AND key IN {{keys:Array(String)}} "
+        "GROUP BY key, model",
         {"since": microseconds(since), "keys": list(keys)},
     )
     return [(row["key"], row["model"], row["prompt"], row["completion"]) for row in rows]

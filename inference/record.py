@@ -37,6 +37,11 @@ class Record:
         self.is_begun = self._ended = False
         self._strict, self._serves_unrecorded = True, False
 
+    @property
+    def started_us(self) -> int:
+        """Microseconds since 1970."""
+        return self._started_us
+
     def open(
         self,
         request: bytes,

@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from inference import kept, packing, spans
 from inference.answer import Tokens
+from inference.captured import CapturedTokens
 from inference.events import Event
 from inference.exchange import Exchange
 from inference.otlp import KEY, SpanBatch
@@ -26,7 +27,7 @@ CUT = 2000
 _NOBODY = str(UUID(int=0))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Values = tuple[Any, ...]
-Record = Exchange | Event | SpanBatch
+Record = Exchange | Event | SpanBatch | CapturedTokens
 """What a record of the spool came to (inference.records)."""
 
 
@@ -94,9 +95,16 @@ def rows(record: Record) -> list[Row]:
     """A record's rows in all tables."""
     if isinstance(record, Event):
         return [_event(record)]
+    if isinstance(record, CapturedTokens):
+        return [_token_row(record, record.tokens)]
     if isinstance(record, SpanBatch):
         return [_span_row(values, "") for values in record.rows]
-    return [*_tokens(record), *_span(record), _exchange(record), _fact(record)]
+    return [
+        *(_token_row(record, tokens) for tokens in record.tokens),
+        *_span(record),
+        _exchange(record),
+        _fact(record),
+    ]
 
 
 def _key(exchange: Exchange) -> Values:
@@ -133,7 +141,7 @@ def _exchange(one: Exchange) -> Row:
         "params": orjson.dumps(one.params).decode(),
         "response": kept.answer(one),
         # A call that was refused or failed before its first token has none to wait for.
-        "tokens_expected": one.capture in ("wire", "engine") and one.completion_tokens > 0,
+        "tokens_expected": one.capture in ("wire", "engine") and _has_tokens(one),
     }
     values = tuple(made[name] if name in made else getattr(one, name) for name in _EXCHANGE_COLUMNS)
     return Row("exchanges", _key(one), values, one.started_us, one.exchange_id, one.conversation)
@@ -145,24 +153,26 @@ _TOKEN_COLUMNS = (
 )
 
 
-def _tokens(one: Exchange) -> list[Row]:
-    return [
-        Row(
-            "tokens",
-            (*_key(one), tokens.choice, tokens.source),
-            (
-                *(UUID(one.exchange_id), one.attempt, tokens.choice, tokens.source, moment(one.started_us)),
-                *(one.weights, one.tokenizer, one.logprobs_mode),
-                *packing.pack(tokens).row,
-            ),
-            one.started_us,
-            one.exchange_id,
-        )
-        for tokens in one.tokens
-    ]
+def _has_tokens(one: Exchange) -> bool:
+    """Whether an engine generated any. A stream that was cut off, or has several choices, may not say so."""
+    return one.completion_tokens > 0 or any(choice.text or choice.reasoning for choice in one.choices)
 
 
-_FACT_COLUMNS = (
+def _token_row(one: Exchange | CapturedTokens, tokens: Tokens) -> Row:
+    return Row(
+        "tokens",
+        (one.exchange_id, one.attempt, tokens.choice, tokens.source),
+        (
+            *(UUID(one.exchange_id), one.attempt, tokens.choice, tokens.source, moment(one.started_us)),
+            *(one.weights, one.tokenizer, one.logprobs_mode),
+            *packing.pack(tokens).row,
+        ),
+        one.started_us,
+        one.exchange_id,
+    )
+
+
+FACT_COLUMNS = (
     *("exchange_id", "attempt", "started_at", "surface", "streamed", "route", "model", "weights", "upstream"),
     *(
         "key",
@@ -202,7 +212,7 @@ def _fact(one: Exchange) -> Row:
         "question": question(one.messages)[:CUT],
         "answer": one.choices[0].text[:CUT] if one.choices else "",
     }
-    values = tuple(made[name] if name in made else getattr(one, name) for name in _FACT_COLUMNS)
+    values = tuple(made[name] if name in made else getattr(one, name) for name in FACT_COLUMNS)
     return Row("facts", _key(one), values, one.started_us, one.exchange_id)
 
 
@@ -242,13 +252,13 @@ def _event(one: Event) -> Row:
 _BETWEEN = (
     "BETWEEN fromUnixTimestamp64Micro({first:Int64}, 'UTC') AND fromUnixTimestamp64Micro({last:Int64}, 'UTC')"
 )
-_IN_TIME = f"started_at {_BETWEEN} AND exchange_id IN {{ids:Array(UUID)}}"
+IN_TIME = f"started_at {_BETWEEN} AND exchange_id IN {{ids:Array(UUID)}}"
 # In the order of writing: who sees an exchange sees its tokens and span; what is listed can be opened.
 TABLES = (
     Table(
         "tokens",
         _TOKEN_COLUMNS,
-        f"SELECT toString(exchange_id), attempt, choice, source FROM tokens WHERE {_IN_TIME}",  # noqa: S608
+        f"SELECT toString(exchange_id), attempt, choice, source FROM tokens WHERE {IN_TIME}",  # noqa: S608
     ),
     Table(
         "spans",
@@ -261,16 +271,16 @@ TABLES = (
         "exchanges",
         _EXCHANGE_COLUMNS,
         "SELECT toString(exchange_id), attempt FROM exchanges "  # noqa: S608 - a constant
-        f"WHERE conversation IN {{prefix:Array(String)}} AND {_IN_TIME}",
+        f"WHERE conversation IN {{prefix:Array(String)}} AND {IN_TIME}",
     ),
     Table(
         "facts",
-        _FACT_COLUMNS,
-        f"SELECT toString(exchange_id), attempt FROM facts WHERE {_IN_TIME}",  # noqa: S608
+        FACT_COLUMNS,
+        f"SELECT toString(exchange_id), attempt FROM facts WHERE {IN_TIME}",  # noqa: S608
     ),
     Table(
         "events",
         _EVENT_COLUMNS,
-        f"SELECT toString(event_id) FROM events WHERE {_IN_TIME}",  # noqa: S608
+        f"SELECT toString(event_id) FROM events WHERE {IN_TIME}",  # noqa: S608
     ),
 )

@@ -88,6 +88,14 @@ class Upstreams:
         if self.health(upstream.name).checked(self._clock(), alive=alive):
             self._ejected(upstream.name, "its health check fails")
 
+    def captures(self, upstream: Upstream, version: str) -> None:
+        """A check found out whether an engine captures tokens itself: the plugin's version, or nothing."""
+        self.health(upstream.name).capture = version
+
+    def all_capture(self, replicas: Sequence[Upstream]) -> bool:
+        """Whether whichever is asked captures tokens itself."""
+        return all(self.health(one.name).capture for one in replicas)
+
     def keep(self, names: Collection[str]) -> None:
         """Forget all engines but these."""
         self._health = {name: health for name, health in self._health.items() if name in names}
@@ -99,6 +107,7 @@ class Upstreams:
         self._metrics.upstream_in_order.clear()
         for name, health in self._health.items():
             self._metrics.upstream_in_order.labels(name).set(health.state(now) == "ok")
+            self._metrics.upstream_captures.labels(name).set(bool(health.capture))
 
     async def reach(
         self,
@@ -109,12 +118,14 @@ class Upstreams:
         *,
         balance: Balance = "busy",
         prefix: bytes = b"",
+        again: Callable[[int], bytes] | None = None,
     ) -> Reached:
         """Post to one of the replicas, and to another if it fails before its answer begins.
 
-        ``headers`` are lines, each with its end. Raises UnreachableError when none answers. A busy or failing
-        replica's own answer counts when no other is left. One that was silent for too long may be at it
-        still, so nobody else is asked. The caller hands the outcome to ``leave``.
+        ``headers`` are lines, each with its end; ``again`` gives the body of a later try, by its number.
+        Raises UnreachableError when none answers. A busy or failing replica's own answer counts when no other
+        is left. One that was silent for too long may be at it still, so nobody else is asked. The caller
+        hands the outcome to ``leave``.
         """
         tried: list[dict[str, str]] = []
         order = balancing.order(replicas, self.health, self._clock(), balance=balance, prefix=prefix)
@@ -124,7 +135,8 @@ class Upstreams:
             health.begin(self._clock())
             response: Response | None = None
             try:
-                response = await self._ask(upstream, path, body, headers)
+                sent = again(position) if again is not None and position else body
+                response = await self._ask(upstream, path, sent, headers)
             except (ConnectError, BrokenOffError, SilentError, OSError) as error:
                 tried.append({"upstream": upstream.name, "why": str(error) or type(error).__name__})
                 if isinstance(error, SilentError):

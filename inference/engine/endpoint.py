@@ -9,8 +9,7 @@ from typing import Any
 
 from inference.engine import VERSION
 from inference.engine.plugin import Capture
-
-PATH = "/flywheel/capture"
+from inference.engine.tag import PATH
 
 
 def state() -> dict[str, Any]:

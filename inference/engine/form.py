@@ -15,6 +15,8 @@ import numpy as np
 
 KIND = "tokens"
 """The record's kind in its header."""
+DROPPED = "dropped"
+"""The end of a record that the plugin gave up halfway, for want of disk."""
 HEAD = struct.Struct("<BII")
 ID, LOGPROB = np.dtype("<i4"), np.dtype("<f4")
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from inference.engine import VERSION
 from inference.engine.collector import Collector
-from inference.engine.form import ID, KIND, Holds, block
+from inference.engine.form import DROPPED, ID, KIND, Holds, block
 from inference.engine.tag import Tag
 from inference.spool import Recording, Spool, SpoolBusyError, SpoolFailedError
 from inference.uuid7 import uuid7
@@ -160,7 +160,7 @@ class Recorder:
         self.dropped[record.dropped] += 1
         if record.recording is not None:
             # Ends it for the reader too, which would keep waiting for the rest.
-            record.recording.end({"end_reason": "dropped"})
+            record.recording.end({"end_reason": DROPPED})
 
     def _count_loss(self) -> None:
         """In the spool's thread: a record was lost after it had been taken."""

@@ -12,6 +12,8 @@ from uuid import UUID
 
 KEY = "flywheel_capture"
 """The name in ``vllm_xargs``."""
+PATH = "/flywheel/capture"
+"""Where an engine says whether it captures."""
 _FORM = 1
 MOST_ALTERNATIVES = 1000
 

@@ -58,6 +58,7 @@ CHAT = Surface(
     finishes=choices.finishes,
     clean=choices.clean,
     gives_tokens=True,
+    tags=True,
     lays_alike=True,
     not_parameters=frozenset(("messages",)),
 )

@@ -75,6 +75,7 @@ COMPLETIONS = Surface(
     finishes=choices.finishes,
     clean=choices.clean,
     gives_tokens=True,
+    tags=True,
     lays_alike=True,
     not_parameters=frozenset(("prompt",)),
 )

@@ -88,6 +88,8 @@ class Surface:
     """Whether the first name ``model`` in an answer's bytes is the answer's own."""
     gives_tokens: bool = False
     """Whether any request of this surface can be asked for tokens."""
+    tags: bool = False
+    """Whether an engine's plugin can capture its tokens, one choice after the other (inference.engine)."""
     lays_alike: bool = False
     """Whether its events repeat one layout (inference.cutting)."""
     names_events: bool = False

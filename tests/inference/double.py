@@ -83,6 +83,8 @@ class Engine:
     refuses_logprobs: bool = False
     is_well: bool = True
     """What it says when its health is asked for."""
+    capture: Message | None = None
+    """What it says of its capture plugin; None: it has none."""
     usage: Message | None = None
     """What an echo says it came to."""
     most_logprobs: int = 20
@@ -94,6 +96,9 @@ class Engine:
             return
         if scope["path"] == "/health":
             await reply(send, 200 if self.is_well else 503, {})
+            return
+        if scope["path"] == "/flywheel/capture":
+            await reply(send, 200 if self.capture else 404, self.capture or {})
             return
         body, more = b"", True
         while more:

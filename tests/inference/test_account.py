@@ -45,3 +45,9 @@ def test_a_clock_that_stood_still_divides_nothing() -> None:
 )
 def test_why_there_are_no_tokens(capture: str, tokens: int, said: str) -> None:
     assert said in account.why_no_tokens(capture, tokens)
+
+
+def test_tokens_that_an_engine_keeps_itself_are_awaited_and_then_missed() -> None:
+    assert "on their way" in account.why_no_tokens("engine", 5, expected=True)
+    assert "missing" in account.why_no_tokens("engine", 5, expected=True, missing=True)
+    assert "nothing was answered" in account.why_no_tokens("engine", 0)

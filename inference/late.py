@@ -1,0 +1,99 @@
+"""What tokens that come on their own add to the explorer's row: how sure the model was of the answer.
+
+An engine's tokens and their exchange reach the trace store by two drains, in any order and at the same time.
+Each drain first stores what it has and then looks for the other part, so that at least one of them sees both;
+whoever does appends the exchange's row of facts once more, complete. The table keeps the newest.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from inference import packing
+from inference.answer import Tokens
+from inference.captured import CapturedTokens
+from inference.clickhouse import Store
+from inference.exchange import Exchange
+from inference.rows import FACT_COLUMNS, IN_TIME, Record, Values, certainty, moment, rows
+
+_Key = tuple[str, int]
+_MEAN, _LEAST = FACT_COLUMNS.index("mean_p"), FACT_COLUMNS.index("least_p")
+_STARTED = FACT_COLUMNS.index("started_at")
+
+
+def join(trace_store: Store, records: Sequence[Record], batch: str) -> int:
+    """Complete the facts of a batch that has been stored; returns of how many exchanges.
+
+    Doing it again changes nothing. Raises Unavailable.
+    """
+    engine = {
+        (one.exchange_id, one.attempt): one
+        for one in records
+        if isinstance(one, CapturedTokens) and one.tokens.choice == 0 and one.tokens.source == "engine"
+    }
+    waiting = {
+        (one.exchange_id, one.attempt): one
+        for one in records
+        if isinstance(one, Exchange) and one.capture == "engine" and not one.tokens
+    }
+    complete = [*_of_tokens(trace_store, engine), *_of_exchanges(trace_store, waiting)]
+    months: dict[str, list[Values]] = defaultdict(list)
+    for values in complete:
+        months[f"{values[_STARTED]:%Y%m}"].append(values)
+    for month, some in sorted(months.items()):
+        trace_store.insert("facts", FACT_COLUMNS, some, f"{batch}:late:{month}:{len(some)}")
+    return len(complete)
+
+
+def _of_tokens(trace_store: Store, found: dict[_Key, CapturedTokens]) -> list[Values]:
+    """Facts that are stored without what these tokens say."""
+    if not found:
+        return []
+    names = ", ".join(f"`{name}`" for name in FACT_COLUMNS)
+    stored = trace_store.query(
+        f"SELECT {names} FROM facts FINAL WHERE {IN_TIME} AND mean_p IS NULL",  # noqa: S608 - constants
+        _asked(list(found), [one.started_us for one in found.values()]),
+    )
+    complete = []
+    for values in stored.result_rows:
+        one = found.get((str(values[0]), values[1]))
+        if one is not None and one.tokens.ids:
+            # Its time as it was spooled: a column gives it back in a form of its own.
+            complete.append(_with(values, one.tokens, moment(one.started_us)))
+    return complete
+
+
+def _of_exchanges(trace_store: Store, found: dict[_Key, Exchange]) -> list[Values]:
+    """Facts of these exchanges, whose tokens had come before them."""
+    if not found:
+        return []
+    names = ", ".join(f"`{name}`" for name in packing.COLUMNS)
+    stored = trace_store.query(
+        f"SELECT toString(exchange_id), attempt, {names} FROM tokens "  # noqa: S608 - constants
+        f"WHERE {IN_TIME} AND choice = 0 AND source = 'engine'",
+        _asked(list(found), [one.started_us for one in found.values()]),
+    )
+    complete = []
+    for exchange_id, attempt, *columns in stored.result_rows:
+        one = found.get((exchange_id, attempt))
+        if one is None:
+            continue
+        tokens = packing.unpack(0, "engine", columns)
+        (values,) = (row.values for row in rows(replace(one, tokens=[])) if row.table == "facts")
+        if tokens.ids:
+            complete.append(_with(values, tokens, values[_STARTED]))
+    return complete
+
+
+def _asked(keys: list[_Key], times: list[int]) -> dict[str, Any]:
+    return {"first": min(times), "last": max(times), "ids": sorted({exchange_id for exchange_id, _ in keys})}
+
+
+def _with(values: Sequence[Any], tokens: Tokens, started_at: Any) -> Values:
+    whole = list(values)
+    whole[_MEAN], whole[_LEAST] = certainty(tokens)
+    whole[_STARTED] = started_at
+    return tuple(whole)
