@@ -235,6 +235,39 @@ async def test_a_stream_that_breaks_off_is_an_exception(ordered: Running) -> Non
         assert caught.value.message
 
 
+RESPONSE: dict[str, Any] = {"model": "desk", "input": "wheezing after exercise", "temperature": 0}
+
+
+async def test_responses_whole_and_streamed_say_the_same(proxy: Running) -> None:
+    asked = {**RESPONSE, "max_output_tokens": 8}
+    whole = await proxy.openai.responses.create(**asked)
+    assert whole.output_text
+    assert whole.model == "desk"
+    assert whole.usage is not None
+    assert whole.usage.output_tokens == 8
+    async with proxy.openai.responses.stream(**asked) as stream:
+        kinds = [event.type async for event in stream]
+        final = await stream.get_final_response()
+    assert kinds[0] == "response.created"
+    assert kinds.count("response.output_text.delta") > 4
+    assert final.output_text == whole.output_text
+    assert final.model == "desk"
+    for exchange in await proxy.exchanges(2):
+        assert exchange.choices[0].text == whole.output_text
+
+
+async def test_a_structured_response_is_parsed(proxy: Running) -> None:
+    whole = await proxy.openai.responses.parse(**RESPONSE, max_output_tokens=60, text_format=Routed)
+    assert isinstance(whole.output_parsed, Routed)
+
+
+async def test_a_refused_response_is_the_clients_exception(proxy: Running) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        await proxy.openai.responses.create(**{**RESPONSE, "temperature": -1})
+    assert isinstance(caught.value.body, dict)
+    assert "temperature" in caught.value.body["message"]
+
+
 async def test_embeddings_come_as_numbers(ordered: Running) -> None:
     made = await ordered.openai.embeddings.create(model="desk", input=["wheezing", "a cough"])
     assert [one.index for one in made.data] == [0, 1]

@@ -124,3 +124,14 @@ test("a stream can be left in the middle", async () => {
   }
   assert.ok((await client.models.list()).data.some((model) => model.id === "desk"));
 });
+
+test("responses, whole and streamed, say the same", async () => {
+  const asked = { model: "desk", input: "wheezing after exercise", temperature: 0, max_output_tokens: 8 };
+  const whole = await client.responses.create(asked);
+  assert.ok(whole.output_text);
+  let text = "";
+  for await (const event of await client.responses.create({ ...asked, stream: true })) {
+    if (event.type === "response.output_text.delta") text += event.delta;
+  }
+  assert.equal(text, whole.output_text);
+});
