@@ -158,6 +158,8 @@ class Call:
             )
         except UnknownModelError as error:
             raise RefusedError(errors.unknown_model(str(error))) from error
+        if capture.asks_about_prompt(body) and not all(one.prompt_logprobs for one in version.upstreams):
+            raise RefusedError(errors.not_served("its engine gives no prompt logprobs"))
         if route.balance == "prefix":
             self._prefix = balance.prefix(version.name, body)
         capturing = self._capturing(route, version)

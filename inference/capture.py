@@ -150,6 +150,12 @@ def _can_tag(body: dict[str, Any]) -> bool:
     return not (whole or body.get("use_beam_search") or body.get("logprob_token_ids"))
 
 
+def asks_about_prompt(body: dict[str, Any]) -> bool:
+    """Whether a request wants its prompt's logprobs: under their name, or by the echo of the prompt."""
+    echoed = bool(body.get("echo")) and body.get("logprobs") is not None
+    return body.get("prompt_logprobs") is not None or echoed
+
+
 _MOST = re.compile(rb"max allowed: (\d{1,4})\b")
 _ADDED = (b"logprob", b"token_id", b"stream_options", b"include", b"vllm_xargs")
 

@@ -87,6 +87,11 @@ class Upstream(models.Model):
     logprobs_mode = models.CharField(
         max_length=24, default="raw_logprobs", help_text="What the engine was started with (--logprobs-mode)."
     )
+    prompt_logprobs = models.BooleanField(
+        "gives prompt logprobs",
+        default=True,
+        help_text="Off: calls that ask for a prompt's logprobs are refused, lest they end the engine.",
+    )
     enabled = models.BooleanField(default=True)
 
     def __str__(self) -> str:

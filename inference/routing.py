@@ -61,6 +61,8 @@ class Upstream:
     base_url: str
     secret_env: str
     logprobs_mode: str
+    prompt_logprobs: bool = True
+    """Whether it may be asked for a prompt's logprobs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +207,13 @@ class Snapshot:
 
 
 def _upstream(name: str, one: Mapping[str, Any]) -> Upstream:
-    return Upstream(name, one["base_url"].rstrip("/"), one["secret_env"], one["logprobs_mode"])
+    return Upstream(
+        name,
+        one["base_url"].rstrip("/"),
+        one["secret_env"],
+        one["logprobs_mode"],
+        one.get("prompt_logprobs", True),
+    )
 
 
 def _version(name: str, one: Mapping[str, Any], upstreams: Mapping[str, Upstream]) -> Version:

@@ -56,6 +56,7 @@ def build() -> dict[str, Any]:
                     "base_url": upstream.base_url,
                     "secret_env": upstream.secret_env,
                     "logprobs_mode": upstream.logprobs_mode,
+                    "prompt_logprobs": upstream.prompt_logprobs,
                 }
                 for upstream in Upstream.objects.filter(enabled=True)
             },

@@ -82,7 +82,9 @@ def _people() -> dict[str, str]:
 
 
 def _serving(home: Home, served: str) -> None:
-    upstream, _ = Upstream.objects.update_or_create(name=UPSTREAM, defaults={"base_url": home.engine_url})
+    # Through an adapter, a prompt's logprobs end the CPU engine.
+    defaults = {"base_url": home.engine_url, "prompt_logprobs": False}
+    upstream, _ = Upstream.objects.update_or_create(name=UPSTREAM, defaults=defaults)
     version = ModelVersion.objects.filter(name=served).first()
     if version is None:
         folder = home.models / served

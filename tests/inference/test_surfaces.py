@@ -281,3 +281,24 @@ def test_a_count_of_ids_that_is_not_the_usage_is_said() -> None:
     assert match([1], 2, 2) is False
     assert match([1, 1], 0, 3) is False
     assert match([], 0, 3) is None
+
+
+@pytest.mark.parametrize(
+    "more", [{"prompt_logprobs": 1}, {"prompt_logprobs": 0}, {"echo": True, "logprobs": 0}]
+)
+async def test_an_engine_that_would_not_survive_it_is_not_asked_about_prompts(
+    engine: tuple[Engine, str], tmp_path: Path, more: dict[str, Any]
+) -> None:
+    found = snapshot(engine[1])
+    for given in (True, False):
+        found["upstreams"]["e0"]["prompt_logprobs"] = given
+        async with proxying(tmp_path / str(given), found=found) as proxy:
+            body = {"model": "desk", "prompt": "hello", **more}
+            status, _, said = await proxy.post(body, "/v1/completions")
+            assert status == (200 if given else 400), said
+            status, _, _ = await proxy.post(
+                {"model": "desk", "prompt": "hello", "echo": True}, "/v1/completions"
+            )
+            assert status == 200
+            ends = [one.end_reason for one in await proxy.exchanges(2)]
+            assert ends[0] == ("stop" if given else "bad_request")
