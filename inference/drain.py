@@ -45,7 +45,8 @@ STATUS = "status.json"
 _RECORD = "batch.json"
 _RESERVE = "reserve"
 _RESERVE_BYTES = 1 << 20
-_LONGEST_WAIT = 30.0
+_BATCH_BYTES = 16 << 20
+_LONGEST_WAIT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +182,9 @@ class Drain:
         spool's disk takes nothing; then ``rewind``.
         """
         recorded = self._recorded()
-        found = self._reader.read(self._batch, until=recorded[1] if recorded else None)
+        found = self._reader.read(self._batch, recorded[1] if recorded else None, _BATCH_BYTES)
         if recorded and not found:  # it was committed just before its drain died
-            recorded, found = None, self._reader.read(self._batch)
+            recorded, found = None, self._reader.read(self._batch, None, _BATCH_BYTES)
         self._quarantine.note(self._reader.damage)
         self._reader.damage.clear()
         if found:
@@ -192,7 +193,7 @@ class Drain:
             name, end = recorded or self._record(found[-1][0])
             self._store([raw for _, raw in found], name, again=doubtful)
             self._reader.commit(end)
-            self._reader.retire()
+        self._reader.retire()
         (self._spool / _RECORD).unlink(missing_ok=True)
         self._reserve()
         self._say(stored=len(found))
@@ -213,7 +214,9 @@ class Drain:
     def _reserve(self) -> None:
         """Put some bytes aside, so that a full disk can be freed: for that, a checkpoint must be written."""
         path = self._spool / _RESERVE
-        if path.exists():
+        free = os.statvfs(self._spool)
+        # On a disk that is nearly full the writer needs the first bytes more.
+        if path.exists() or free.f_bavail * free.f_frsize < 16 * _RESERVE_BYTES:
             return
         descriptor = -1
         try:

@@ -42,7 +42,8 @@ class _Started:
     at: Position
     opened: bytes
     parts: list[bytes] = field(default_factory=list)
-    damaged: bool = False
+    damaged_at: Position | None = None
+    """Where something of it could not be read. A second copy may yet make it whole."""
     again: bool = False
     """Whether any of it was written a second time."""
 
@@ -125,12 +126,23 @@ class SpoolReader:
         """What ends at or before ``position`` is stored: never give it again, crash or not."""
         while self._given and self._given[0].at <= position:
             self._given.popleft()
-        waiting = [ended.started.at for ended in (*self._given, *self._ready)]
-        # Nothing will come of those that are damaged: they hold no segment back.
-        waiting += [started.at for started in self._started.values() if not started.damaged]
-        self._done, self._from = position, min([*waiting, position])
+        self._done, self._from = position, min([*self._waiting(), position])
         state = {"position": str(position), "from": str(self._from)}
         replace(self._checkpoint, orjson.dumps(state))
+
+    def _waiting(self) -> list[Position]:
+        """The beginnings of what was read and is not committed."""
+        waiting = [ended.started.at for ended in (*self._given, *self._ready)]
+        return waiting + [started.at for started in self._started.values() if self._may_end(started)]
+
+    def _may_end(self, started: _Started) -> bool:
+        """Whether something may yet come of it. Of what is damaged only a second copy, which stands at the
+        next segment's beginning; after that it holds nothing back.
+        """
+        at = started.damaged_at
+        if at is None or self._segment is None:
+            return True
+        return (at.epoch, at.number + 1) >= (self._segment.start.epoch, self._segment.start.number)
 
     @property
     def doubtful(self) -> bool:
@@ -152,9 +164,13 @@ class SpoolReader:
                 sync(self.directory / segment)
 
     def retire(self) -> int:
-        """Delete the segments of which nothing is needed any more. Returns how many."""
+        """Delete the segments of which nothing is needed any more: all before the one that is being read, but
+        for what is not committed. Returns how many.
+        """
         here = segments(self.directory)
-        old = [at for at in here if (at.epoch, at.number) < (self._from.epoch, self._from.number)]
+        reading = self._segment.start if self._segment is not None else self._next
+        needed = min([*self._waiting(), reading])
+        old = [at for at in here if (at.epoch, at.number) < (needed.epoch, needed.number)]
         for at in old:
             (self.directory / at.segment).unlink()
         for epoch in {at.epoch for at in old} - {at.epoch for at in here if at not in old}:
@@ -248,7 +264,7 @@ class SpoolReader:
             at = Position(
                 end.epoch, end.number, end.offset + 1 + (started.at.number << 36) + started.at.offset
             )
-            if at > self._done and not started.damaged:
+            if at > self._done and started.damaged_at is None:
                 self._ready.append(_Ended(at, exchange_id, started, None, doubtful=True))
 
     def _note(self, damage: Damage) -> None:
@@ -258,11 +274,7 @@ class SpoolReader:
             if damage.exchange_id in self._closed:
                 return
             at = Position.parse(f"{damage.segment.removesuffix('.segment')}:{damage.offset}")
-            hit = self._started.setdefault(damage.exchange_id, _Started(at, b""))
-            hit.damaged = True
-            hit.parts.clear()
-            if damage.kind in (Kind.CLOSE, Kind.DROP):
-                self._shut(damage.exchange_id)
+            self._started.setdefault(damage.exchange_id, _Started(at, b"")).damaged_at = at
         self.damage.append(damage)
 
     def _hit(self, offset: int) -> bytes | None:
@@ -281,32 +293,37 @@ class SpoolReader:
         if frame.kind is Kind.OPEN:
             begin = Position(end.epoch, end.number, end.offset - len(frame.payload) - HEADER_BYTES)
             started = self._started.setdefault(frame.exchange_id, _Started(begin, frame.payload))
+            started.opened = started.opened or frame.payload
         elif frame.kind is Kind.PART:
-            if started is not None and not started.damaged:
-                self._add(started, frame)
+            if started is not None:
+                self._add(started, frame, end)
+        elif frame.kind is Kind.DROP:
+            self._shut(frame.exchange_id)
         else:
             self._end(frame, started, end)
         if started is not None and frame.again:
             started.again = True
 
-    def _add(self, started: _Started, frame: Frame) -> None:
+    @staticmethod
+    def _add(started: _Started, frame: Frame, end: Position) -> None:
         if frame.sequence == len(started.parts) + 1:
             started.parts.append(frame.payload)
         elif frame.sequence > len(started.parts) + 1:
-            started.damaged = True
+            started.damaged_at = started.damaged_at or end
 
     def _end(self, frame: Frame, started: _Started | None, end: Position) -> None:
-        self._shut(frame.exchange_id)
-        if end <= self._done or frame.kind is Kind.DROP:
+        if started is not None and started.opened and len(started.parts) == frame.sequence - 1:
+            self._shut(frame.exchange_id)
+            if end > self._done:
+                doubtful = started.again or frame.again or started.at < self._resumed
+                self._ready.append(_Ended(end, frame.exchange_id, started, frame.payload, doubtful))
             return
-        if started is None or len(started.parts) != frame.sequence - 1:
-            # Of what was written again, the first copy may have been stored, and its beginning retired.
-            known = started.damaged if started is not None else frame.again
-            if not known:
-                self.damage.append(Damage(end.segment, end.offset, "missing", frame.exchange_id))
-        elif not started.damaged:
-            doubtful = started.again or frame.again or started.at < self._resumed
-            self._ready.append(_Ended(end, frame.exchange_id, started, frame.payload, doubtful))
+        # Of what was written again, the first copy may have been stored, and its beginning retired.
+        known = frame.again if started is None else started.damaged_at is not None
+        if not known and end > self._done:
+            self.damage.append(Damage(end.segment, end.offset, "missing", frame.exchange_id))
+        if started is not None:
+            started.damaged_at = started.damaged_at or end
 
     def _shut(self, exchange_id: bytes) -> None:
         """Nothing counts any more that may still come of it."""

@@ -272,6 +272,9 @@ class Spool:
         self._others = self.disk_bytes()
         if self._others > self._limit_bytes:
             raise self._at_limit()
+        self._open_segment()
+
+    def _open_segment(self) -> None:
         path = self.directory / segment_name(self.epoch, self._number + 1)
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._number += 1
@@ -334,7 +337,7 @@ class Spool:
                 if entry.recording.lost:
                     entry.on_loss()
         try:
-            if self._file < 0:
+            if self.error:
                 self._resume()
             frames = list(self._encoded(batch))
             self._keep(frames)
@@ -382,7 +385,8 @@ class Spool:
             self._others = self.disk_bytes() - self._written  # the drain may have freed some
             if self._others + self._written + len(data) > self._limit_bytes:
                 raise self._at_limit()
-        self._written += write(self._file, data)
+        self._written += len(data)
+        write(self._file, data)
 
     def _sync_if(self, waited: bool) -> None:
         now = time.monotonic()
@@ -404,17 +408,23 @@ class Spool:
         self._sync_if(waited=True)
 
     def _resume(self) -> None:
-        """After a failure: a new segment that takes a write and a sync, with some room behind it. Raises
-        OSError.
+        """After a failure: a segment that takes a write and a sync, with some room behind it. Raises OSError.
+
+        What was lost is written down as soon as a few bytes fit: until then it holds segments back.
         """
+        if self._file < 0:
+            self._open_segment()
+        if self._dropped:
+            self._write_drops()
         room = min(_ROOM_BYTES, self._limit_bytes // 8)
         free = os.statvfs(self.directory)
         if free.f_bavail * free.f_frsize < room:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        if self.disk_bytes() > self._limit_bytes - room:
+        self._others = self.disk_bytes() - self._written
+        if self._others > self._limit_bytes - room:
             raise self._at_limit()
-        self._new_segment()
-        self._write_drops()
+        if self._fresh:
+            self._write_drops()
         self.error = ""
 
     def _write_drops(self) -> None:
@@ -422,7 +432,8 @@ class Spool:
         ids = list(self._dropped) or [_NOBODY]
         payload = self._packer.pack(None, b"")
         data = b"".join([encode(Kind.DROP, 0, self.epoch, exchange_id, payload) for exchange_id in ids])
-        self._written += write(self._file, data)
+        self._written += len(data)
+        write(self._file, data)
         self._sync(self._file)
         self._fresh = False
         self._dropped.clear()
@@ -445,12 +456,23 @@ class Spool:
             self._lose(entry.recording, why)
         self._unsynced.clear()
         self._unsynced_bytes = 0
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-            if self._fresh:
-                # All that it holds is lost; a disk that stays full must not fill up with such files.
-                (self.directory / segment_name(self.epoch, self._number)).unlink(missing_ok=True)
+        self._leave_segment()
+
+    def _leave_segment(self) -> None:
+        """Stand before an empty segment: then the one before it can be freed, which may be all that helps.
+        One that holds nothing but what is lost goes: a disk that stays full must not fill up with such files.
+        """
+        try:
+            if self._file >= 0 and self._fresh and self._written == 0:
+                return
+            if self._file >= 0:
+                os.close(self._file)
+                self._file = -1
+                if self._fresh:
+                    (self.directory / segment_name(self.epoch, self._number)).unlink(missing_ok=True)
+            self._open_segment()
+        except OSError:
+            log.warning("no new segment can be made: %s", self.error)
 
     def _finish(self, batch: list[_Entry], error: str) -> None:
         """In the event loop: tell those who wait."""
