@@ -132,6 +132,8 @@ class Route:
         What would go to a ``full`` one goes to the others by their weights; nobody else's version changes.
         Raises UnknownModelError when none takes traffic, FullError when all that do are full.
         """
+        if len(self.targets) == 1 and not full and self.targets[0].weight > 0:
+            return self.targets[0].version
         found = _at(self._share(sticky), self.targets)
         if found is None:
             raise UnknownModelError(f"The route '{self.name}' has no target that takes traffic.")

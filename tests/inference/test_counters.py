@@ -70,12 +70,13 @@ async def refusal(counters: Counters, who: Key) -> LimitedError:
 
 
 async def entry(counters: Counters, who: Key) -> Admission:
-    """Call until one is let in."""
-    while True:
-        try:
-            return await counters.admit(who, 1)
-        except LimitedError:
-            await asyncio.sleep(0.01)
+    """Call until one is let in. Raises TimeoutError when none ever is."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                return await counters.admit(who, 1)
+            except LimitedError:
+                await asyncio.sleep(0.01)
 
 
 steps = st.lists(
