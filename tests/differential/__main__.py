@@ -23,8 +23,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--engine", help="base address")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        made = shapes(options.shapes, paths_served(), about_the_prompt=not options.engine)
         own = None if options.engine else stack.enter_context(OwnEngine(Path(folder, "engine.log")))
-        made = shapes(options.shapes, paths_served(), about_the_prompt=own is not None)
         found = asyncio.run(
             run(
                 own.url if own else options.engine,

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 
 from tests.differential.compare import Answer, difference
-from tests.differential.shapes import Shape
+from tests.differential.shapes import TEXT, Shape
 from tests.inference.double import SECRET, Running, proxying
 
 SERVED, PUBLIC = "smollm2-135m", "desk"
@@ -68,6 +68,7 @@ async def run(
                     raise
                 found.killers.append(f"{shape}: {error}")
                 revive()
+                await _is_served_again(proxy)
             except asyncio.CancelledError:
                 break  # Ctrl-C: what was found counts
         _check_rows(proxy, found)
@@ -88,6 +89,7 @@ async def _one(
     first = difference(directly, proxied, served=SERVED, public=PUBLIC)
     if not first:
         return
+    await _is_served_again(proxy)
     for _ in range(_REPEATS):
         again = await _ask(proxy.http, engine, shape, SERVED)
         if difference(directly, again, served=SERVED, public=SERVED):
@@ -100,6 +102,15 @@ async def _one(
     found.differences.append(f"{shape}\n    {first}")
     if tell:
         tell(found.differences[-1])
+
+
+async def _is_served_again(proxy: Running) -> None:
+    """An engine that was away or slow gets no calls from the proxy until a health check has passed."""
+    plain = Shape(TEXT, {"prompt": "a", "max_tokens": 1, "temperature": 0})
+    for _ in range(120):
+        if (await _ask(proxy.http, proxy.url, plain, PUBLIC)).status != 503:
+            return
+        await asyncio.sleep(0.5)
 
 
 async def _ask(http: aiohttp.ClientSession, base: str, shape: Shape, model: str) -> Answer:

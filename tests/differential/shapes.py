@@ -277,7 +277,7 @@ def shapes(count: int, paths: tuple[str, ...], *, about_the_prompt: bool) -> lis
     made: dict[str, Shape] = {}
 
     @settings(
-        max_examples=4 * count,
+        max_examples=2 * count,
         database=None,
         deadline=None,
         derandomize=True,
