@@ -13,6 +13,7 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from unfold.admin import ModelAdmin, TabularInline
 
+from inference import told
 from inference.models import ApiKey, ModelVersion, Proxy, Route, RouteTarget, Upstream
 
 
@@ -99,6 +100,13 @@ class ApiKeyAdmin(ModelAdmin):
 class UpstreamAdmin(ModelAdmin):
     list_display = ("name", "base_url", "logprobs_mode", "enabled")
     list_filter = ("enabled",)
+    readonly_fields = ("capture",)
+
+    @admin.display(description="tokens")
+    def capture(self, engine: Upstream) -> str:
+        """Asked of the engine when its page is opened; the proxies ask for themselves, every few seconds."""
+        return told.words(engine.base_url) if engine.base_url else "–"
+
     # An engine beside the proxy speaks plain HTTP; one without a scheme is meant so.
     formfield_overrides: ClassVar = {URLField: {"assume_scheme": "http"}}
 

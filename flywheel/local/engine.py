@@ -39,6 +39,8 @@ class CpuEngine:
     host: str = "127.0.0.1"
     kv_cache_gib: int = 2
     max_concurrent: int = 32
+    spool: Path | None = None
+    """Where its plugin keeps captured tokens; None: it has no plugin."""
 
     @property
     def address(self) -> str:
@@ -88,13 +90,15 @@ class CpuEngine:
             # The sampler compiles a function at the first request for logprobs, which ends the engine where
             # there is no C++ compiler, and gains nothing at this size.
             TORCHDYNAMO_DISABLE="1",
-            VLLM_PLUGINS="lora_filesystem_resolver",
+            VLLM_PLUGINS="lora_filesystem_resolver" + (",flywheel_capture" if self.spool else ""),
             VLLM_LORA_RESOLVER_CACHE_DIR=str(self.adapters),
             VLLM_ALLOW_RUNTIME_LORA_UPDATING="True",
             VLLM_NO_USAGE_STATS="1",
             DO_NOT_TRACK="1",
             HF_HUB_OFFLINE="1",
         )
+        if self.spool is not None:
+            env["FLYWHEEL_ENGINE_SPOOL"] = str(self.spool)
         return env
 
 

@@ -82,6 +82,11 @@ class Home:
         return self.root / "adapters"
 
     @property
+    def engine_spool(self) -> Path:
+        """Where our engine keeps captured tokens, until a drain of its own has stored them."""
+        return self.root / "engine-spool"
+
+    @property
     def web_url(self) -> str:
         return f"http://127.0.0.1:{self.ports['web']}"
 

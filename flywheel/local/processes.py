@@ -54,7 +54,9 @@ def engines(home: Home, inherited: Mapping[str, str]) -> list[Process]:
 
 
 def _vllm(home: Home, inherited: Mapping[str, str]) -> Process:
-    engine = CpuEngine(ENGINE_PYTHON, home.models, home.adapters, home.ports["engine"])
+    engine = CpuEngine(
+        ENGINE_PYTHON, home.models, home.adapters, home.ports["engine"], spool=home.engine_spool
+    )
     ready = partial(_answers, engine.health_url)
     # Loading it from a cold disk takes a minute on two cores, more while they are busy.
     return Process(
@@ -65,6 +67,18 @@ def _vllm(home: Home, inherited: Mapping[str, str]) -> Process:
         ready,
         patience=600,
         tier=_STORES,
+    )
+
+
+def _engine_drain(home: Home, env: dict[str, str]) -> Process:
+    """The drain of the tokens that our engine keeps."""
+    return Process(
+        "engine-drain",
+        [str(WEB_PYTHON), "-m", "inference.drain", "--spool", str(home.engine_spool)],
+        ROOT,
+        env,
+        partial(_written_since, home.engine_spool / "status.json", time.time()),
+        tier=_READERS,
     )
 
 
@@ -93,6 +107,7 @@ def services(home: Home, inherited: Mapping[str, str]) -> list[Process]:
             partial(_written_since, home.root / "spool" / "status.json", time.time()),
             tier=_READERS,
         ),
+        *([] if home.upstream else [_engine_drain(home, env)]),
         Process(
             "worker",
             [

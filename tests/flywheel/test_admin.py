@@ -103,7 +103,7 @@ def test_correcting_targets_makes_a_new_revision() -> None:
     form = {
         "name": "icd", "description": "", "capture": "all", "top_k": 5, "durability": "strict",
         "disk_full": "refuse", "sticky": "session", "balance": "busy", "targets-TOTAL_FORMS": 0,
-        "targets-INITIAL_FORMS": 0,
+        "targets-INITIAL_FORMS": 0, "capture_rate": 1,
     }  # fmt: skip
     address = reverse("admin:inference_route_change", args=[route.pk])
     client.post(address, form | {"description": "chapters"})

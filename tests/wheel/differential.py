@@ -14,12 +14,15 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from inference import packing
 from inference.answer import Answer, Tokens
+from inference.clickhouse import connect
 from inference.engine.tag import Tag, tagged
 from inference.surfaces import read
 from inference.uuid7 import uuid7
 
 TOP_K = 5
+SCORING = "a prompt is scored"
 Fetch = Callable[[str], list[Tokens]]
 """A captured exchange's tokens by its id, once all have come."""
 _CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -235,9 +238,34 @@ def _prefix(wired: Answer, captured: list[Tokens]) -> list[str]:
     ]
 
 
+def run(engine: Engine, name: str, fetch: Fetch) -> Outcome:
+    """One of the cases, by its name."""
+    if name == SCORING:
+        return compare_scoring(engine, fetch)
+    return compare(engine, next(case for case in CASES if case.name == name), fetch)
+
+
+def stored(exchange_id: str) -> list[Tokens]:
+    """A captured exchange's tokens from the trace store, once a drain has put them there."""
+    names = ", ".join(f"`{name}`" for name in packing.COLUMNS)
+    until = time.monotonic() + 60
+    found: list[Tokens] = []
+    while time.monotonic() < until:
+        rows = connect().query(
+            f"SELECT choice, source, {names} FROM tokens WHERE exchange_id = {{id:UUID}} ORDER BY choice",
+            {"id": exchange_id},
+        )
+        again = [packing.unpack(row[0], row[1], row[2:]) for row in rows.result_rows]
+        if again and len(again) == len(found):
+            break
+        found = again
+        time.sleep(1.5)
+    return found
+
+
 def compare_scoring(engine: Engine, fetch: Fetch, top_k: int = TOP_K) -> Outcome:
     """A prompt's scores over the wire (``prompt_logprobs``) and taken inside, from a position on."""
-    outcome, start = Outcome("a prompt is scored"), 3
+    outcome, start = Outcome(SCORING), 3
     prompt = [1, 504, 3575, 314, 253, 1018, 30]
     body: dict[str, Any] = {"prompt": prompt, "max_tokens": 1, "temperature": 0.0}
     _, over_wire = engine.post("/v1/completions", {**body, "prompt_logprobs": top_k})

@@ -7,11 +7,22 @@ from pathlib import Path
 
 import pytest
 
+from flywheel.local.engine import BASE_MODEL
+from flywheel.local.home import Home
 from tests.differential.run import run
 from tests.differential.shapes import paths_served, shapes
 from tests.local.running_demo import Demo
+from tests.wheel import differential
 
 pytestmark = [pytest.mark.wheel, pytest.mark.timeout(1500)]
+WAYS = [
+    "streamed",
+    "several choices",
+    "stop string",
+    "several prompts",
+    "client leaves",
+    differential.SCORING,
+]
 STAGES = ["traffic", "queue", "judgements", "dataset", "training", "evaluation", "rollout", "new traffic"]
 
 
@@ -31,6 +42,19 @@ def test_the_first_start_prints_people_with_passwords_links_and_a_key(demo: Demo
     assert "as admin, password " in said
     assert "as coder, password " in said
     assert "api_key=fw-" in said
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_tokens_taken_inside_the_engine_are_those_of_the_wire(
+    demo: Demo, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the last bit, on the real engine, through its spool and its drain into the trace store."""
+    home = Home.open(demo.env)
+    monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", home.environment({})["FLYWHEEL_CLICKHOUSE_URL"])
+    engine = differential.Engine(home.engine_url, BASE_MODEL)
+    outcome = differential.run(engine, name, differential.stored)
+    assert outcome.problems == []
+    assert outcome.tokens > 0
 
 
 def test_the_wheel_turns_to_a_better_model_and_loses_nothing(demo: Demo) -> None:
