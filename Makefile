@@ -4,7 +4,7 @@ INSTALL = $(PYTHON) -m flywheel.local.install
 DEMO = .venv/bin/python -m flywheel.local.demo
 STAGES = $(PYTHON) -m flywheel.local.stages
 
-.PHONY: demo demo-turn test check screenshots bench-proxy bench-engine differential faults .python
+.PHONY: demo demo-turn test check screenshots bench-proxy bench-store bench-engine differential faults .python
 
 .python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; $(PYTHON) is " + sys.version.split()[0])'
@@ -42,3 +42,7 @@ differential: .python
 faults: .python
 	@$(INSTALL) web
 	@exec .venv/bin/python -m tests.faults $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(BREAK),--break $(BREAK)) $(if $(ONLY),--only $(ONLY)) $(if $(REQUESTS),--requests $(REQUESTS))
+
+bench-store: .python
+	@$(INSTALL) web
+	@exec .venv/bin/python -m bench.store $(if $(SIZES),--sizes $(SIZES)) $(if $(ONLY),--only $(ONLY))

@@ -5,6 +5,7 @@ Values travel as parameters beside the SQL, never in it; names come from the tab
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,6 +26,8 @@ COLUMNS = {
     "first_token": "first_token_seconds",
     "tokens": "completion_tokens",
 }
+TEXT = r"lowerUTF8(concat(question, '\n', answer))"
+"""What words are looked for in."""
 _BEGINNINGS = ("weights", "id")
 # Of what one user said on one exchange through one key, the newest counts.
 _FEEDBACK = {
@@ -69,8 +72,9 @@ def _condition(term: Term, name: str, now: datetime) -> tuple[str, Any]:
     if isinstance(term, Time):
         sign = ">=" if term.name == "since" else "<"
         return f"started_at {sign} {AT.format(name)}", clamp(microseconds(term.at(now)))
-    found = f"positionCaseInsensitiveUTF8({{}}, {{{name}:String}}) > 0"
-    return f"{found.replace('{}', 'question')} OR {found.replace('{}', 'answer')}", term.text
+    # The index is on this expression; a constant is lowered by the store, as the texts were.
+    escaped = re.sub(r"([\\%_])", r"\\\1", term.text)
+    return f"{TEXT} LIKE concat('%', lowerUTF8({{{name}:String}}), '%')", escaped
 
 
 def _said(having: str) -> str:

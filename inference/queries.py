@@ -263,15 +263,17 @@ def sample(
     }
     weight = weights.get(order, "1.0")
     by = "started_at DESC, exchange_id DESC" if order == "newest" else "key, exchange_id"
-    answered = "(end_reason = 'tool_calls' OR answer = '')" if calls else "answer != ''"
+    wanted = "(end_reason = 'tool_calls' OR NOT answered)" if calls else "answered"
+    matching = f"facts FINAL WHERE {sql} AND {wanted}"
     rows = _rows(
-        f"SELECT {_DRAWN}, count() OVER () AS total, avg({doubt}) OVER () AS mean_doubt, "  # noqa: S608
-        f"{weight} AS weight, {chance} / weight AS key "
-        f"FROM facts FINAL WHERE {sql} AND {answered} ORDER BY {by} LIMIT {{most:UInt32}}",
+        f"SELECT {_DRAWN}, {weight} AS weight, {chance} / weight AS key "  # noqa: S608
+        f"FROM {matching} ORDER BY {by} LIMIT {{most:UInt32}}",
         {**values, "seed": seed, "most": limit + 1},
     )
+    # Counted apart: in one query, every row that matches would be held with all its columns.
+    whole = _rows(f"SELECT count() AS total, avg({doubt}) AS mean FROM {matching}", values)[0]  # noqa: S608
     threshold = rows[limit]["key"] if len(rows) > limit and order != "newest" else None
-    total, mean = (rows[0]["total"], rows[0]["mean_doubt"]) if rows else (0, 0.0)
+    total, mean = (whole["total"], whole["mean"]) if rows else (0, 0.0)
     drawn = Draw(total, mean, threshold, even=order == "random")
     found = [
         replace(
@@ -294,7 +296,7 @@ def asked_the_same(filter: Filter, questions: Sequence[str]) -> list[Candidate]:
     """
     sql, values = where(filter)
     rows = _rows(
-        f"SELECT {_DRAWN} FROM facts FINAL WHERE {sql} AND answer != '' "  # noqa: S608
+        f"SELECT {_DRAWN} FROM facts FINAL WHERE {sql} AND answered "  # noqa: S608
         "AND question IN {questions:Array(String)} ORDER BY started_at DESC LIMIT 5 BY question",
         {**values, "questions": [question[:CUT] for question in questions]},
     )
@@ -415,21 +417,31 @@ def find(text: str, limit: int = 10) -> list[str]:
     if not re.fullmatch(r"[0-9a-f]{6,32}", digits):
         return []
     first, last = (int(digits.ljust(32, filler)[:12], 16) * 1000 for filler in "0f")
+    values = {
+        "first": clamp(first - _CLOCK_MARGIN),
+        "last": clamp(last + _CLOCK_MARGIN),
+        "digits": digits,
+        "most": limit,
+    }
+    # An id holds the time it was made at, so a whole one is looked for in one spot before it is a trace's.
+    made = (
+        f"started_at BETWEEN {AT.format('first')} AND {AT.format('last')} "
+        "AND startsWith(replaceAll(toString(exchange_id), '-', ''), {digits:String})"
+    )
+    if len(digits) == 32:
+        return _found(made, values) or _found("trace_id = {digits:String}", values)
+    recent = "started_at > now() - INTERVAL 30 DAY AND "
+    parts = [made, recent + "startsWith(trace_id, {digits:String})"]
+    if len(digits) == 8:
+        parts.append(recent + "endsWith(toString(exchange_id), {digits:String})")
+    return _found(" OR ".join(f"({part})" for part in parts), values)
+
+
+def _found(condition: str, values: dict[str, Any]) -> list[str]:
     rows = _rows(
-        "SELECT exchange_id FROM facts WHERE "  # noqa: S608
-        f"(started_at BETWEEN {AT.format('first')} AND {AT.format('last')} "
-        "AND startsWith(replaceAll(toString(exchange_id), '-', ''), {digits:String})) "
-        "OR (length({digits:String}) = 32 AND trace_id = {digits:String}) "
-        "OR (started_at > now() - INTERVAL 30 DAY AND startsWith(trace_id, {digits:String})) "
-        "OR (length({digits:String}) = 8 AND started_at > now() - INTERVAL 30 DAY "
-        "AND endsWith(toString(exchange_id), {digits:String})) "
+        f"SELECT exchange_id FROM facts WHERE {condition} "  # noqa: S608 - of this module, values bound
         "GROUP BY exchange_id ORDER BY max(started_at) DESC LIMIT {most:UInt32}",
-        {
-            "first": clamp(first - _CLOCK_MARGIN),
-            "last": clamp(last + _CLOCK_MARGIN),
-            "digits": digits,
-            "most": limit,
-        },
+        values,
     )
     return [str(row["exchange_id"]) for row in rows]
 

@@ -253,6 +253,23 @@ def test_an_exchange_is_found_though_its_clock_was_set_back(stored: list[Exchang
     assert queries.exchange(made.exchange_id, attempt=1) is None
 
 
+def test_what_a_search_could_take_for_a_pattern_is_text(stored: list[Exchange]) -> None:
+    texts = ["100% sure", "1000 sure", r"a\\b_c", r"a\\bxc", "ÉCLAIR straße"]
+    made = [spooled.raw(60 + n, text=text, route="patterns") for n, text in enumerate(texts)]
+    storing.store(clickhouse.connect(), [parse(one) for one in made], "patterns", again=False)
+
+    def found(text: str) -> list[str]:
+        asked = filters.Filter((filters.Words(text), filters.Equals("route", ("patterns",))))
+        return [row.answer for row in queries.explore(asked).rows]
+
+    assert found("0% s") == ["100% sure"]
+    assert found(r"A\\B_C") == [r"a\\b_c"]
+    assert found("éclair STRASSE") == []
+    assert found("éclair straße") == found("ÉCLAIR") == ["ÉCLAIR straße"]
+    assert found("%") == ["100% sure"]
+    assert len(found("EEZ")) == 5
+
+
 def test_names_are_completed_by_frequency(stored: list[Exchange]) -> None:
     assert queries.suggest("id") == queries.suggest("nonsense`") == []
     recent = spooled.exchanges([100, 101], route="today") + spooled.exchanges([102], route="tomorrow's")

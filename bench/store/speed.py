@@ -1,0 +1,109 @@
+"""How fast pages are answered while the drain inserts, and how fast it drains."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from bench.store import fill, sample
+from bench.store.pages import questions
+from inference import clickhouse, storing
+from inference.clickhouse import Store
+from inference.drain import read_status
+from inference.exchange import parse
+from inference.spool import Spool
+
+_ROUNDS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One question at one size: seconds, at the median and at the 95th percentile."""
+
+    name: str
+    median: float
+    p95: float
+
+
+def spool(folder: Path, count: int, first: int) -> None:
+    """Write exchanges as a proxy does, and let go of the spool."""
+    asyncio.run(_spool(folder, count, first))
+
+
+async def _spool(folder: Path, count: int, first: int) -> None:
+    writer = Spool(folder)
+    writer.start()
+    for raw in sample.exchanges(count, first=first):
+        recording = writer.record(UUID(raw.exchange_id))
+        recording.open(raw.opened, raw.request)
+        recording.write(raw.response)
+        await recording.close(raw.closed, durable=False)
+        await writer.room()
+    await writer.stop()
+
+
+def filled(size: int) -> Store:
+    """The store of FLYWHEEL_CLICKHOUSE_URL with so many exchanges of the last weeks."""
+    clickhouse.migrate()
+    store = clickhouse.connect()
+    for table in ("tokens", "exchanges", "facts", "spans"):
+        store.command(f"TRUNCATE TABLE {table}")
+    found = sample.exchanges(len(sample.recorded()))
+    storing.store(store, [parse(raw) for raw in found], f"base of {size}", again=True)
+    base = fill.keep_base(store)
+    fill.multiply(store, base, range(size), size, time.time_ns() // 1000)
+    return store
+
+
+def pages(folder: Path, count: int) -> list[Answered]:
+    """Every page's queries, again and again, while a drain has ``count`` exchanges to store."""
+    spool(folder, count, first=5_000_000)
+    with _draining(folder):
+        asked = questions()
+        for question in asked:
+            question.ask()
+        took: dict[str, list[float]] = {question.name: [] for question in asked}
+        for _ in range(_ROUNDS):
+            for question in asked:
+                began = time.perf_counter()
+                question.ask()
+                took[question.name].append(time.perf_counter() - began)
+    return [
+        Answered(name, sorted(seconds)[_ROUNDS // 2], sorted(seconds)[-1 - _ROUNDS // 20])
+        for name, seconds in took.items()
+    ]
+
+
+@contextmanager
+def _draining(folder: Path) -> Iterator[None]:
+    command = [sys.executable, "-m", "inference.drain", "--spool", str(folder), "--interval", "0.05"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def drained_per_second(folder: Path, count: int) -> float:
+    """Exchanges a second that a drain stores and verifies, its start left out."""
+    spool(folder, count, first=8_000_000)
+    with _draining(folder):
+        began = _wait(folder, 1)
+        first = read_status(folder)
+        ended = _wait(folder, count)
+    assert first is not None
+    return (count - first.stored) / (ended - began)
+
+
+def _wait(folder: Path, stored: int) -> float:
+    while (status := read_status(folder)) is None or status.stored < stored:
+        time.sleep(0.01)
+    return time.perf_counter()
