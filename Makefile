@@ -4,7 +4,7 @@ INSTALL = $(PYTHON) -m flywheel.local.install
 DEMO = .venv/bin/python -m flywheel.local.demo
 STAGES = $(PYTHON) -m flywheel.local.stages
 
-.PHONY: demo demo-turn test check screenshots bench-proxy bench-store bench-engine differential faults .python
+.PHONY: demo demo-turn test check screenshots bench-proxy bench-store bench-engine differential faults test-engine .python
 
 .python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; $(PYTHON) is " + sys.version.split()[0])'
@@ -46,3 +46,7 @@ faults: .python
 bench-store: .python
 	@$(INSTALL) web
 	@exec .venv/bin/python -m bench.store $(if $(SIZES),--sizes $(SIZES)) $(if $(ONLY),--only $(ONLY))
+
+test-engine: .python
+	@$(INSTALL) web engine model
+	@exec .venv/bin/python -m tests.wheel.every_case
