@@ -166,7 +166,8 @@ def test_expected_tokens_that_do_not_come_are_missing_after_a_while(stored: list
     assert without is not None
     later = without.stored_at + timedelta(hours=1)
     assert not with_tokens.tokens_missing(later)
-    assert not without.tokens_missing(later)  # it ended before its first token
+    assert without.tokens_missing(later)  # its client left after some text had come
+    assert not without.tokens_missing(without.stored_at)
 
 
 def test_a_session_is_its_turns_in_order(stored: list[Exchange]) -> None:
