@@ -4,7 +4,7 @@ INSTALL = $(PYTHON) -m flywheel.local.install
 DEMO = .venv/bin/python -m flywheel.local.demo
 STAGES = $(PYTHON) -m flywheel.local.stages
 
-.PHONY: demo demo-turn test check screenshots bench-proxy bench-store bench-engine differential faults test-engine .python
+.PHONY: demo demo-turn test check screenshots bench-proxy bench-store bench-engine differential faults test-engine bench-annotations .python
 
 .python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; $(PYTHON) is " + sys.version.split()[0])'
@@ -50,3 +50,7 @@ bench-store: .python
 test-engine: .python
 	@$(INSTALL) web engine model
 	@exec .venv/bin/python -m tests.wheel.every_case
+
+bench-annotations: .python
+	@$(INSTALL) web engine model
+	@exec .venv/bin/python -m bench.annotations $(if $(ITEMS),--items $(ITEMS))

@@ -67,6 +67,12 @@ class Queue(models.Model):
     population = models.PositiveIntegerField(
         null=True, editable=False, help_text="How many exchanges the last draw was made from."
     )
+    size = models.PositiveIntegerField(
+        null=True, editable=False, help_text="Items, kept up to date; null: to be counted."
+    )
+    decided = models.PositiveIntegerField(
+        null=True, editable=False, help_text="Items that no longer wait, likewise."
+    )
     mean_doubt = models.FloatField(default=0.0, editable=False, help_text="Of the population.")
     threshold = models.FloatField(
         null=True, editable=False, help_text="The first key of the last draw that was not taken."

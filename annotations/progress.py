@@ -33,12 +33,19 @@ class Progress:
 
 def of(queue: Queue, reviewer: User) -> Progress:
     """A reviewer's progress: what is decided, or waits for others only."""
-    counts = queue.items.aggregate(total=Count("pk"), waiting=Count("pk", filter=Q(state=Item.State.WAITING)))
-    done = counts["total"] - counts["waiting"]
+    total, done = Queue.objects.values_list("size", "decided").get(pk=queue.pk)
+    if total is None or done is None:
+        total, done = counted(queue)
     if queue.judgements_per_item > 1:
         hers = Assignment.objects.filter(queue=queue, reviewer=reviewer, done_at__isnull=False)
         done += hers.filter(item__state=Item.State.WAITING).count()
-    return Progress(done, counts["total"])
+    return Progress(done, total)
+
+
+def counted(queue: Queue) -> tuple[int, int]:
+    """(items, those that no longer wait), by counting."""
+    counts = queue.items.aggregate(total=Count("pk"), waiting=Count("pk", filter=Q(state=Item.State.WAITING)))
+    return counts["total"], counts["total"] - counts["waiting"]
 
 
 def waiting_for(queue: Queue, reviewer: User) -> int:

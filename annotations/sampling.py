@@ -15,7 +15,7 @@ from django.db.models import F, Max, Value
 from django.db.models.functions import Least
 from django.utils import timezone
 
-from annotations import calls
+from annotations import calls, progress
 from annotations.models import Item, Queue
 from annotations.questions import Kind
 from annotations.reading import read
@@ -100,6 +100,7 @@ def add(queue: Queue, candidates: Sequence[Candidate]) -> int:
         candidates = [one for one in candidates if one.exchange_id in others]
     draw = candidates[0].draw if candidates and queue.order != Queue.Order.NEWEST else None
     with transaction.atomic():
+        Queue.objects.filter(pk=queue.pk).update(name=F("name"))  # locks the row in PostgreSQL
         behind = queue.items.aggregate(last=Max("position"))["last"]
         start = 0.0 if behind is None else behind + 1
         before = queue.items.count()
@@ -114,7 +115,9 @@ def add(queue: Queue, candidates: Sequence[Candidate]) -> int:
         )
         if draw is not None:
             _remember(queue, draw)
-        return queue.items.count() - before
+        queue.size, queue.decided = progress.counted(queue)
+        queue.save(update_fields=["size", "decided"])
+        return queue.size - before
 
 
 def _remember(queue: Queue, drawn: Draw) -> None:

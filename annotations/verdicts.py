@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import F
 from django.utils import timezone
 
-from annotations.models import Annotation, Item
+from annotations.models import Annotation, Item, Queue
 from annotations.questions import COMPARED, MAIN, canonical
 
 _VERDICTS = {
@@ -91,11 +91,16 @@ def lock(item: Item) -> None:
 def settle(item: Item) -> Verdict:
     """Write what the judgements add up to now. Call with the item locked."""
     judgements = list(item.annotations.standing())
-    queue = item.queue
+    queue, waited = item.queue, item.state == Item.State.WAITING
     verdict = decide(judgements, queue.judgements_per_item, item.answer, compared=queue.kind in COMPARED)
     item.state, item.verdict = verdict.state, verdict.verdict
     item.verdict_answer, item.verdict_rule = verdict.answer, verdict.rule
     item.verdict_values = verdict.values
     item.settled_at = None if verdict.state == Item.State.WAITING else timezone.now()
     item.save(update_fields=_WRITTEN)
+    waits = verdict.state == Item.State.WAITING
+    if waits != waited:
+        # Counting a million items at each judgement would cost more than the rest of it.
+        known = Queue.objects.filter(pk=queue.pk, decided__isnull=False)
+        known.update(decided=F("decided") + (waited - waits))
     return verdict

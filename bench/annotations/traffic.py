@@ -1,6 +1,6 @@
 """The demonstration model's real traffic: phrases, answers, right answers, each token's probability.
 
-A sample is committed (traffic.jsonl), so that the bench needs neither engine nor minutes. Made anew by
+Kept in traffic.jsonl, so that later benches need neither engine nor minutes. Made anew by
 
     python -m bench.annotations.traffic
 
@@ -47,7 +47,10 @@ class Answered:
 
 
 def load(path: Path = SAMPLE) -> list[Answered]:
-    """The committed sample."""
+    """The sample; made first, in minutes, where it is not there."""
+    if not path.exists():
+        print("there is no sample of traffic yet: the model learns and answers first …", flush=True)
+        make(Home.open(os.environ).models / BASE_MODEL, path)
     return [Answered(**json.loads(line)) for line in path.read_text().splitlines()]
 
 
@@ -60,7 +63,7 @@ def _write(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def make(model: Path, out: Path = SAMPLE) -> None:
-    """Train, answer, and write the sample. Minutes long."""
+    """Train, answer, and write the sample, whole or not at all. Minutes long."""
     train, exam = coding.split(coding.phrases(), 0.4, seed=1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -81,8 +84,9 @@ def make(model: Path, out: Path = SAMPLE) -> None:
             if training.wait():
                 raise SystemExit("The training failed; its last line above says why.")
         answering = Path(__file__).with_name("answering.py")
-        arguments = [str(model), str(folder / "adapter"), str(folder / "asked.jsonl"), str(out)]
+        arguments = [str(model), str(folder / "adapter"), str(folder / "asked.jsonl"), name + "/told"]
         subprocess.run([str(ENGINE_PYTHON), str(answering), *arguments], check=True)
+        out.write_bytes((folder / "told").read_bytes())
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from django.contrib.auth.models import User
 from django.test import override_settings
 from django.utils import timezone
 
-from annotations import judging, leases
+from annotations import judging, leases, progress
 from annotations.judging import Answered, Judgement, Lost, Refused, Unknown
 from annotations.models import Annotation, Assignment, Item, Queue
 from tests.annotations.conftest import MakeQueue
@@ -168,6 +168,18 @@ def test_personal_data_leaves_the_queue_for_everyone_and_comes_back_on_undo(
     judging.undo(queue, alice, hers.key)
     assert queue.items.get().state == Item.State.WAITING
     assert len(leases.reserve(queue, bob)) == 1
+
+
+def test_what_is_decided_is_counted_as_it_changes(make_queue: MakeQueue, alice: User) -> None:
+    queue = make_queue(3)
+    Queue.objects.update(size=3, decided=0)
+    place = leases.reserve(queue, alice)[0]
+    judging.judge(place.item, alice, place.key, APPROVE)
+    judging.judge(place.item, alice, place.key, APPROVE)
+    assert progress.of(queue, alice) == progress.Progress(1, 3)
+    assert progress.counted(queue) == (3, 1)
+    judging.undo(queue, alice, place.key)
+    assert progress.of(queue, alice) == progress.Progress(0, 3)
 
 
 def test_a_closed_queue_takes_nothing_and_a_paused_one_what_is_on_screen(
