@@ -100,7 +100,7 @@ def settle(item: Item) -> Verdict:
     item.save(update_fields=_WRITTEN)
     waits = verdict.state == Item.State.WAITING
     if waits != waited:
-        # Counting a million items at each judgement would cost more than the rest of it.
+        # Kept, so that no judgement counts the items of a queue, however many there are.
         known = Queue.objects.filter(pk=queue.pk, decided__isnull=False)
         known.update(decided=F("decided") + (waited - waits))
     return verdict
