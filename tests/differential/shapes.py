@@ -157,7 +157,6 @@ _RESPONSES_OPTIONS: Options = {
     "user": st.just("u"),
     "nonsense": st.just(1),
     "previous_response_id": st.just("resp_nothing"),
-    "background": st.just(False),
 }
 _MESSAGES_OPTIONS: Options = {
     "system": st.sampled_from(["Be short.", [{"type": "text", "text": "Be short."}]]),
