@@ -26,6 +26,13 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+    is_broken: bool = False
+    """Whether it broke off: the connection was closed in the middle."""
+
+    @property
+    def says_it_failed(self) -> bool:
+        """Whether a client can tell that it is not whole."""
+        return self.is_broken or self.status >= 500 or b'"error"' in self.body
 
     @property
     def is_stream(self) -> bool:
@@ -34,12 +41,15 @@ class Answer:
 
 def difference(direct: Answer, proxied: Answer, *, served: str, public: str) -> str:
     """What differs and should not, or nothing. ``served`` and ``public`` are the model's two names."""
+    if direct.is_broken or proxied.is_broken:
+        said = proxied.says_it_failed if direct.is_broken else False
+        return "" if said else f"broke off: {direct.body[-200:]!r} became {proxied.body[-200:]!r}"
     if direct.status != proxied.status:
         return f"status {direct.status} became {proxied.status}: {direct.body[:200]!r} {proxied.body[:200]!r}"
     if found := _of_headers(direct.headers, proxied.headers):
         return found
     expected, got = _comparable(direct), _comparable(proxied)
-    return _of_values(expected, _renamed(got, public, served))
+    return _of_values(expected, got if public == served else _renamed(got, public, served))
 
 
 def _of_headers(direct: Mapping[str, str], proxied: Mapping[str, str]) -> str:
@@ -67,10 +77,12 @@ def without_its_own(value: Any) -> Any:
 
 
 def _renamed(value: Any, public: str, served: str) -> Any:
-    """With the public name where the model's is."""
+    """With the engine's name where the public one is, and something else where the engine's was."""
     if isinstance(value, dict):
         return {
-            name: served if name == "model" and one == public else _renamed(one, public, served)
+            name: (served if one == public else f"not {public}")
+            if name == "model" and isinstance(one, str)
+            else _renamed(one, public, served)
             for name, one in value.items()
         }
     return [_renamed(one, public, served) for one in value] if isinstance(value, list) else value

@@ -29,6 +29,8 @@ class Found:
     """With status 200."""
     streamed: int = 0
     refused: int = 0
+    broken: int = 0
+    """Begun by the engine and broken off by it, though it went on living."""
     differences: list[str] = field(default_factory=list)
     undetermined: list[str] = field(default_factory=list)
     """The engine's own answers differed from each other."""
@@ -79,12 +81,13 @@ async def _one(
     proxy: Running, engine: str, shape: Shape, found: Found, tell: Callable[[str], None] | None
 ) -> None:
     directly = await _ask(proxy.http, engine, shape, SERVED)
-    if directly.status >= 500:
+    if directly.status >= 500 or directly.is_broken:
         await _is_alive(proxy.http, engine)
     proxied = await _ask(proxy.http, proxy.url, shape, PUBLIC)
     found.shapes += 1
     found.answered += directly.status == 200
     found.streamed += directly.is_stream
+    found.broken += directly.is_broken
     found.refused += directly.status != 200
     first = difference(directly, proxied, served=SERVED, public=PUBLIC)
     if not first:
@@ -117,9 +120,14 @@ async def _ask(http: aiohttp.ClientSession, base: str, shape: Shape, model: str)
     data = json.dumps({**shape.body, "model": model}).encode()
     headers = {"content-type": "application/json", "authorization": f"Bearer {SECRET}"}
     async with http.post(base + shape.path, data=data, headers=headers) as response:
-        return Answer(
-            response.status, {n.lower(): v for n, v in response.headers.items()}, await response.read()
-        )
+        named = {name.lower(): value for name, value in response.headers.items()}
+        body, is_broken = b"", False
+        try:
+            async for part in response.content.iter_any():
+                body += part
+        except aiohttp.ClientPayloadError:
+            is_broken = True
+        return Answer(response.status, named, body, is_broken)
 
 
 async def _is_alive(http: aiohttp.ClientSession, engine: str) -> None:
