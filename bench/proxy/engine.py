@@ -87,16 +87,22 @@ class Clock:
 
     def __init__(self) -> None:
         self._phases: deque[list[tuple[Paced, int]]] = deque([] for _ in range(_PHASES))
+        self._asked = asyncio.Event()
 
     def join(self, stream: Paced) -> None:
         """Begin a stream in the phase that has the fewest."""
         min(self._phases, key=len).append((stream, 0))
+        self._asked.set()
 
     async def run(self) -> None:
         """For ever."""
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
+            if not any(self._phases):
+                self._asked.clear()
+                await self._asked.wait()  # rests while others are measured
+                due = loop.time()
             due += PACE_SECONDS / _PHASES
             if (wait := due - loop.time()) > 0:
                 await asyncio.sleep(wait)
