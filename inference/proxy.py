@@ -7,6 +7,7 @@ What happens within one call is in inference.call; bytes and connections are in 
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -256,8 +257,18 @@ async def _serve(proxy: Proxy, host: str, port: int, *, share_port: bool) -> Non
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
     await proxy.start(host, port, share_port=share_port)
+    _collect_rarely()
     await told.wait()
     await proxy.stop()
+
+
+def _collect_rarely() -> None:
+    """Look for cycles less often than Python does by itself, and never among what a start made: at full load
+    that took a sixth of the serving thread's time, and calls leave next to no cycles behind.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def main() -> int:
