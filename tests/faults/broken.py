@@ -8,6 +8,9 @@ no_fsync          nothing is ever synced; only a power cut shows it
 ack_early         the client is told before the exchange is on disk
 no_dedup          the drain sends what it reads, and looks at nothing that is there
 early_checkpoint  the checkpoint moves before the batch is stored
+
+The last two also dwell where a kill shows it, so that a few kills are enough: otherwise the window is a few
+milliseconds wide.
 """
 
 from __future__ import annotations
@@ -15,9 +18,11 @@ from __future__ import annotations
 import os
 import runpy
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
+_WINDOW_SECONDS = 0.05
 WAYS = ("no_fsync", "ack_early", "no_dedup", "early_checkpoint")
 
 
@@ -47,6 +52,7 @@ def _no_dedup() -> None:
     def plain(trace_store: Any, cut: Any, token: str, again: bool) -> None:
         values = [row.values for row in cut.rows.values()]
         trace_store.insert(cut.table.name, cut.table.columns, values, str(uuid.uuid4()))
+        time.sleep(_WINDOW_SECONDS)
 
     storing._store_cut = plain
 
@@ -60,6 +66,7 @@ def _early_checkpoint() -> None:
         found = original(self, *arguments, **options)
         if found:
             self.commit(found[-1][0])
+            time.sleep(_WINDOW_SECONDS)
         return found
 
     SpoolReader.read = read  # type: ignore[method-assign]

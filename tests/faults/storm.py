@@ -103,7 +103,11 @@ async def _grows(load: Clients) -> None:
 
 
 async def _under_way(stack: Stack, chance: random.Random) -> None:
-    """Until the drain is somewhere within a batch, going by how long the last one took. At most 3 s."""
+    """Until the drain is somewhere within a batch, going by how long the last one took. At most 13 s."""
+    # A restarted drain finds the last one's record there, and the next batch begins when that is stored.
+    deadline = time.monotonic() + 10.0
+    while not stack["drain"].ready() and time.monotonic() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
     began = await _when(stack, present=True)
     took = await _when(stack, present=False) - began
     await _when(stack, present=True)
