@@ -149,7 +149,7 @@ class Spool:
         directory: Path,
         *,
         segment_bytes: int = 64 << 20,
-        queue_bytes: int = 32 << 20,
+        queue_bytes: int = 8 << 20,
         limit_bytes: int = 20 << 30,
         group_seconds: float = 0.005,
         lazy_seconds: float = 0.05,
