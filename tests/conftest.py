@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable
 
+import pytest
 import uvloop
 from hypothesis import settings
 
@@ -20,3 +21,10 @@ pytest_plugins = ["tests.clickhouse_fixture"]
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """The loop that the proxy runs on: in which order it calls back is part of what is tested."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs the trace store's engine, a process and a gigabyte, is left out of the inner loop."""
+    for item in items:
+        if "clickhouse" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)

@@ -84,6 +84,7 @@ def test_what_is_refused_and_why(question: Question, given: list[str], words: st
         questions.read(question, given, TEXT)
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(sorted(set(questions.KINDS) - set(questions.VERDICTS))), st.lists(st.text(), max_size=3)
 )

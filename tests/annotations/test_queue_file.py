@@ -83,6 +83,7 @@ def test_what_is_no_queue_says_what_is_wrong(changes: dict[str, Any], words: str
         queue_file.load(json.dumps(GOOD | changes).encode())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b"name,kind\n", b"{" * 5000])
 def test_bytes_that_are_no_queue_are_refused_by_the_field(engineer: Client, content: bytes) -> None:
     page = upload(engineer, content)

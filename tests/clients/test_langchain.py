@@ -14,6 +14,8 @@ from pydantic import SecretStr
 from tests.clients.test_openai_python import Routed
 from tests.inference.double import SECRET, Running
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., ChatOpenAI]
 MESSAGES = [SystemMessage("ICD-10-CM chapter desk."), HumanMessage("wheezing after exercise")]
 

@@ -12,6 +12,8 @@ from pydantic import BaseModel
 
 from tests.inference.double import SECRET, Running
 
+pytestmark = pytest.mark.slow
+
 MESSAGES: list[ChatCompletionMessageParam] = [
     {"role": "system", "content": "ICD-10-CM chapter desk."},
     {"role": "user", "content": "wheezing after exercise"},

@@ -28,6 +28,7 @@ def test_only_staff_get_in(who: object) -> None:
     assert client.get(reverse("admin:inference_apikey_add")).status_code == 302
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [m._meta.label_lower for m in admin.site._registry])
 def test_every_list_and_form_opens(model: str) -> None:
     client = operator()

@@ -104,6 +104,7 @@ def test_a_refused_key_and_a_missing_proxy_are_told_apart(
     assert "can't be reached" in work(begin(desk, version, adapter, "other").job).error
 
 
+@pytest.mark.slow
 def test_questions_that_the_candidate_learned_from_are_not_asked(
     desk: Desk, version: DatasetVersion, adapter: ModelVersion, proxy: TinyEngine
 ) -> None:

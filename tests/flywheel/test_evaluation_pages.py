@@ -50,6 +50,7 @@ def outcome(wheel: Wheel, *, gained: int, lost: int, n: int = 100) -> str:
     return as_(wheel.engineer).get(wheel.evaluation.get_absolute_url()).content.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("address", ["/evaluations/", "/evaluations/new/", "{}", "{}cases/"])
 def test_only_engineers_get_in(wheel: Wheel, address: str) -> None:
     address = address.format(wheel.evaluation.get_absolute_url())

@@ -22,6 +22,7 @@ def idle(_: str) -> int:
     return 0
 
 
+@pytest.mark.slow
 @given(names, prefixes, st.randoms())
 def test_a_prefix_knows_its_engine_in_any_order(found: list[str], prefix: bytes, random: object) -> None:
     first = balance.by_prefix(engines(*found), prefix, idle)[0]
@@ -29,6 +30,7 @@ def test_a_prefix_knows_its_engine_in_any_order(found: list[str], prefix: bytes,
     assert balance.by_prefix(engines(*found), prefix, idle)[0] == first
 
 
+@pytest.mark.slow
 @given(names, st.text("uvwxyz", min_size=1, max_size=4), prefixes)
 def test_an_engine_that_comes_takes_only_what_is_its_own(found: list[str], new: str, prefix: bytes) -> None:
     before = balance.by_prefix(engines(*found), prefix, idle)[0].name
@@ -36,6 +38,7 @@ def test_an_engine_that_comes_takes_only_what_is_its_own(found: list[str], new: 
     assert after in (before, new)
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=8), prefixes)
 def test_load_is_bounded_whatever_the_prefixes(counts: list[int], prefix: bytes) -> None:
     in_flight = {f"e{position}": count for position, count in enumerate(counts)}

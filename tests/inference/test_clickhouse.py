@@ -40,12 +40,14 @@ def count(store: Store) -> int:
     return int(store.query("SELECT count() FROM tokens").result_rows[0][0])
 
 
+@pytest.mark.slow
 def test_migrations_are_applied_once(store: Store) -> None:
     assert clickhouse.migrate() == []
     found = store.query("SELECT name FROM migrations FINAL ORDER BY name").result_rows
     assert [name for (name,) in found] == MIGRATIONS
 
 
+@pytest.mark.slow
 def test_two_processes_may_migrate_at_once(
     clickhouse_process: ClickHouseProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ EVENTS = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(EVENTS, st.sampled_from([b"\n", b"\r\n", b"\r"]), st.data())
 def test_cut_anywhere_the_events_are_the_same(
     events: list[tuple[bytes, bytes]], end: bytes, data: st.DataObject

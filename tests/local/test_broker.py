@@ -17,6 +17,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.mark.slow
 def test_it_serves_who_knows_the_password_and_writes_nothing(tmp_path: Path) -> None:
     port = free_port()
     assert not broker.answers(port)

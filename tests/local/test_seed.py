@@ -16,7 +16,7 @@ from flywheel.local import coding, seed
 from flywheel.local.home import Home
 from inference.models import ApiKey, ModelVersion, Route, Upstream, hash_key
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 
 @pytest.fixture
