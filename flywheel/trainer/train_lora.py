@@ -98,7 +98,7 @@ class Run:
     def __init__(self, folder: Path, config: Config) -> None:
         self.folder, self.config = folder, config
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        # Without oneDNN's kernels for them, 16-bit floats take eight times as long as 32-bit ones.
+        # Without oneDNN's kernels for them, 16-bit floats take far longer than 32-bit ones.
         fast = self.device == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
         self.precision = torch.bfloat16 if fast else torch.float32
         logging.disable_progress_bar()  # half a log of control characters
