@@ -54,7 +54,7 @@ class Request:
         self.reserved = 0
         """Bytes of the room for uploads that it holds."""
         self._limit: float = _NEVER
-        self._complete = self._discarded = self._awaited = False
+        self._complete = self._discarded = False
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
 
@@ -72,7 +72,7 @@ class Request:
         """The whole body. Raises TooLargeError, TooSlowError and ClientLeftError; ``received`` then has what
         came.
         """
-        self._limit, self._awaited = limit, True
+        self._limit = limit
         if (self.length or 0) > limit or self.size > limit:
             self.discard()
             raise TooLargeError
