@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from scipy.stats import norm
+from scipy.special import ndtri
 
-Z95 = float(norm.ppf(0.975))
+Z95 = float(ndtri(0.975))
 FEWEST = 20
 """Judged items below which no rate is told."""
 

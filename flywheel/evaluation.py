@@ -19,7 +19,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Q
 
-from flywheel import datasets, jobs, statistics
+from flywheel import clients, datasets, jobs, statistics
 from flywheel.models import DatasetRow, DatasetVersion, Evaluation, EvaluationCase, Job
 from inference.models import ModelVersion, Route
 
@@ -209,12 +209,7 @@ def _pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def _client() -> openai.OpenAI:
-    return openai.OpenAI(
-        base_url=f"{settings.PROXY_URL}/v1",
-        api_key=settings.EVALUATION_KEY,
-        timeout=TIMEOUT_SECONDS,
-        max_retries=TRIES - 1,
-    )
+    return clients.client(settings.PROXY_URL, settings.EVALUATION_KEY, timeout=TIMEOUT_SECONDS, tries=TRIES)
 
 
 def _ask(

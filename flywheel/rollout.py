@@ -18,8 +18,8 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from flywheel import clients, gate, jobs
 from flywheel import evaluation as evaluations
-from flywheel import gate, jobs
 from flywheel.models import Evaluation, Job, Rollout
 from inference import snapshots
 from inference.models import ModelVersion, Proxy, Route, RouteTarget, Upstream
@@ -199,12 +199,7 @@ def _reach(upstream: Upstream) -> Replica:
 
 def _engine(upstream: Upstream, timeout: float) -> openai.OpenAI:
     secret = os.environ.get(upstream.secret_env, "") if upstream.secret_env else ""
-    return openai.OpenAI(
-        base_url=f"{upstream.base_url.rstrip('/')}/v1",
-        api_key=secret or "none",
-        timeout=timeout,
-        max_retries=0,
-    )
+    return clients.client(upstream.base_url, secret, timeout=timeout)
 
 
 def start(planned: Plan, *, key: str, user: User | None, revision: int, reason: str = "") -> Rollout:

@@ -6,16 +6,23 @@ from collections.abc import Callable
 
 import pytest
 import uvloop
+from django import conf
 from hypothesis import settings
 
 # How long an example takes says something of the machine, not of the code.
 settings.register_profile("untimed", settings(), deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=20)
 settings.load_profile("untimed")
 
 # Nothing listens there: a test that wants a trace store asks for one, and none meets a running Flywheel's.
 os.environ["FLYWHEEL_CLICKHOUSE_URL"] = "http://127.0.0.1:9/flywheel"
 
 pytest_plugins = ["tests.clickhouse_fixture"]
+
+
+def pytest_configure() -> None:
+    """Static files are looked up when asked for: reading all for each client is a tenth of all time."""
+    conf.settings.WHITENOISE_AUTOREFRESH = True
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

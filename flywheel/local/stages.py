@@ -18,7 +18,8 @@ _PYTHON = str(WEB_PYTHON)
 _INSTALL = (sys.executable, "-m", "flywheel.local.install")
 _PYTEST = (_PYTHON, "-m", "pytest", "-q")
 
-_NO_DATABASE = ("env", "FLYWHEEL_DATABASE_URL=sqlite://:memory:")
+_QUICKLY = ("-n", "3", "--nomigrations", "--hypothesis-profile=quick")
+"""Three, since many tests wait; tables as the models say; fewer generated examples. `test` does it all."""
 
 Stage = tuple[str, Sequence[str]]
 
@@ -27,19 +28,18 @@ LINT: list[Stage] = [
     ("format", (_PYTHON, "-m", "ruff", "format", "--check", ".")),
     ("types", (_PYTHON, "-m", "mypy")),
     ("imports", (str(WEB_PYTHON.with_name("lint-imports")), "--no-cache")),
-    ("migrations", (*_NO_DATABASE, _PYTHON, "manage.py", "makemigrations", "--check", "--dry-run")),
 ]
 STAGES: dict[str, list[Stage]] = {
     "check": [
         ("set up", (*_INSTALL, "web")),
         *LINT,
-        ("fast tests", (*_PYTEST, "-n", "2", "-m", "not slow and not browser and not wheel")),
+        ("fast tests", (*_PYTEST, *_QUICKLY, "-m", "not slow and not browser and not wheel")),
     ],
     "test": [
         ("set up", (*_INSTALL, "web", "engine", "browser", "node")),
         *LINT,
-        ("unit and integration tests", (*_PYTEST, "-n", "2", "-m", "not browser and not wheel")),
-        ("browser tests", (*_PYTEST, "-m", "browser")),
+        ("unit and integration tests", (*_PYTEST, "-n", "3", "-m", "not browser and not wheel")),
+        ("browser tests", (*_PYTEST, "-n", "2", "-m", "browser")),
         ("the wheel on a real engine", (*_PYTEST, "-s", "-m", "wheel", "tests/wheel")),
     ],
 }

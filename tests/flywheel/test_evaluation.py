@@ -95,6 +95,7 @@ def test_what_was_answered_before_a_failure_is_not_asked_again(
     assert sat.cases.count() == 20
 
 
+@pytest.mark.slow
 def test_a_refused_key_and_a_missing_proxy_are_told_apart(
     desk: Desk, version: DatasetVersion, adapter: ModelVersion, proxy: TinyEngine, settings: Settings
 ) -> None:

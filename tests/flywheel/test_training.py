@@ -127,6 +127,7 @@ def test_refused_rows_are_told_in_the_trainers_words(desk: Desk, version: Datase
     assert work(run.job).error.startswith("No row to learn from is short enough.")
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_cancel_stops_the_trainer_at_a_checkpoint_and_resume_goes_on_there(
     desk: Desk, version: DatasetVersion

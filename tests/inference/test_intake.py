@@ -165,6 +165,7 @@ async def test_spans_come_in_every_form(proxy: Running) -> None:
     assert names == [[span.name for span in SPANS]] * 3
 
 
+@pytest.mark.slow
 async def test_a_bomb_is_not_inflated(proxy: Running) -> None:
     bomb = gzip.compress(bytes(200 << 20))
     status, _, _ = await proxy.post(bomb, "/v1/traces", content_type=traces.PROTOBUF, content_encoding="gzip")

@@ -360,6 +360,7 @@ async def test_what_the_disk_lost_holds_no_segment_back(tmp_path: Path) -> None:
     assert everything(tmp_path) == []
 
 
+@pytest.mark.slow
 async def test_a_disk_that_stays_full_fills_up_with_no_files(tmp_path: Path) -> None:
     spool = Spool(tmp_path, sync=_no_space)
     spool.start()
