@@ -1,0 +1,60 @@
+"""What the pages and the queues ask of the trace store, with typed answers.
+
+Values go to ClickHouse as parameters, never into the text of a query. Lists are paged by (started_at,
+exchange id, attempt), never by OFFSET. Everything raises inference.clickhouse.Unavailable when the store
+can't be asked. Times are aware, in UTC.
+"""
+
+from inference.queries.counts import by_weights, daily, tokens_by_key
+from inference.queries.draws import LEAST_WEIGHT, SHARPNESS, Order, asked_the_same, sample
+from inference.queries.lists import count, explore, histogram, suggest
+from inference.queries.one import events, exchange, find, raw, session, spans
+from inference.stored import (
+    ENDED_WELL,
+    TOKENS_DEADLINE,
+    Bucket,
+    Candidate,
+    Cursor,
+    Day,
+    ExchangeSummary,
+    Page,
+    Served,
+    Span,
+    StoredEvent,
+    StoredExchange,
+    microseconds,
+)
+
+__all__ = [
+    "ENDED_WELL",
+    "LEAST_WEIGHT",
+    "SHARPNESS",
+    "TOKENS_DEADLINE",
+    "Bucket",
+    "Candidate",
+    "Cursor",
+    "Day",
+    "ExchangeSummary",
+    "Order",
+    "Page",
+    "Served",
+    "Span",
+    "StoredEvent",
+    "StoredExchange",
+    "asked_the_same",
+    "by_weights",
+    "count",
+    "daily",
+    "events",
+    "exchange",
+    "explore",
+    "find",
+    "histogram",
+    "microseconds",
+    "raw",
+    "sample",
+    "session",
+    "spans",
+    "suggest",
+    "tokens_by_key",
+]

@@ -1,0 +1,17 @@
+"""Asking the trace store: rows by name, and what several questions share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from inference.clickhouse import connect
+from inference.stored import ENDED_WELL
+
+FAILED = f"countIf(end_reason NOT IN {ENDED_WELL})"
+CLOCK_MARGIN = 600_000_000
+"""An id is made when the exchange begins; microseconds by which the two may differ."""
+
+
+def ask(sql: str, values: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every row of a bounded query. Raises Unavailable."""
+    return list(connect().query(sql, values).named_results())

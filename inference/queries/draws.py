@@ -1,0 +1,133 @@
+"""Exchanges drawn for queues, each with the probability that it was drawn with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import orjson
+
+from inference.conditions import where
+from inference.filters import Filter
+from inference.queries.asking import ask
+from inference.rows import CUT
+from inference.stored import Candidate, Draw
+
+LEAST_WEIGHT, SHARPNESS = 0.04, 2.0
+"""Of a draw by doubt: the weight of an answer without any, and how steeply it rises to 1."""
+Order = Literal["random", "uncertain", "newest"]
+_DRAWN = "exchange_id, attempt, started_at, conversation, `group`, mean_p, least_p"
+
+
+def sample(
+    filter: Filter,  # noqa: A002
+    limit: int,
+    seed: int = 0,
+    order: Order = "random",
+    *,
+    calls: bool = False,
+) -> list[Candidate]:
+    """Exchanges with an answer for a queue, at most ``limit``; with ``calls`` those that call a tool.
+
+    ``random``: equally likely, by a hash of id and seed, so that the same call gives the same and a larger
+    limit only adds. ``uncertain``: likelier the less likely the least likely token is, by priority sampling
+    (annotations.estimates says what follows from ``key`` and ``weight``); an answer without tokens is half
+    in doubt. ``newest``: the last ones, with probability 1.
+    """
+    sql, values = where(filter)
+    chance = "((cityHash64(exchange_id, attempt, {seed:UInt64}) + 1) / 18446744073709551616)"
+    doubt = "least(1, greatest(0, 1 - ifNull(least_p, 0.5)))"
+    weights = {
+        "random": "1.0",
+        "uncertain": f"({LEAST_WEIGHT} + {1 - LEAST_WEIGHT} * pow({doubt}, {SHARPNESS}))",
+    }
+    weight = weights.get(order, "1.0")
+    by = "started_at DESC, exchange_id DESC" if order == "newest" else "key, exchange_id"
+    wanted = "(end_reason = 'tool_calls' OR NOT answered)" if calls else "answered"
+    matching = f"facts FINAL WHERE {sql} AND {wanted}"
+    rows = ask(
+        f"SELECT {_DRAWN}, {weight} AS weight, {chance} / weight AS key "  # noqa: S608
+        f"FROM {matching} ORDER BY {by} LIMIT {{most:UInt32}}",
+        {**values, "seed": seed, "most": limit + 1},
+    )
+    # Counted apart: in one query, every row that matches would be held with all its columns.
+    whole = ask(f"SELECT count() AS total, avg({doubt}) AS mean FROM {matching}", values)[0]  # noqa: S608
+    threshold = rows[limit]["key"] if len(rows) > limit and order != "newest" else None
+    total, mean = (whole["total"], whole["mean"]) if rows else (0, 0.0)
+    drawn = Draw(total, mean, threshold, even=order == "random")
+    found = [
+        replace(
+            one,
+            draw=drawn,
+            key=row["key"],
+            weight=row["weight"],
+            probability=drawn.chance(row["weight"], limit),
+        )
+        for one, row in _candidates(rows[:limit], calls)
+    ]
+    return [one for one in found if one.tool_calls] if calls else found
+
+
+def asked_the_same(filter: Filter, questions: Sequence[str]) -> list[Candidate]:  # noqa: A002
+    """Exchanges that match and were asked one of the questions, the newest five of each.
+
+    Questions are compared as ``facts`` has them, cut: who needs the whole conversation to be the same
+    compares messages.
+    """
+    sql, values = where(filter)
+    rows = ask(
+        f"SELECT {_DRAWN} FROM facts FINAL WHERE {sql} AND answered "  # noqa: S608
+        "AND question IN {questions:Array(String)} ORDER BY started_at DESC LIMIT 5 BY question",
+        {**values, "questions": [question[:CUT] for question in questions]},
+    )
+    return [one for one, _ in _candidates(rows, False)]
+
+
+def _candidates(rows: Sequence[dict[str, Any]], calls: bool) -> list[tuple[Candidate, dict[str, Any]]]:
+    """Each with the row that it was made from."""
+    bodies = _bodies(rows, calls)
+    drawn = []
+    for row in rows:
+        body = bodies.get((str(row["exchange_id"]), row["attempt"]))
+        if body is None:
+            continue
+        choices = orjson.loads(body["choices"]) or [{}]
+        drawn.append(
+            (
+                Candidate(
+                    exchange_id=str(row["exchange_id"]),
+                    attempt=row["attempt"],
+                    started_at=row["started_at"],
+                    probability=1.0,
+                    messages=orjson.loads(body["messages"]),
+                    answer=choices[0].get("text", ""),
+                    group=row["group"],
+                    mean_p=row["mean_p"],
+                    least_p=row["least_p"],
+                    second=choices[1].get("text", "") if len(choices) > 1 else "",
+                    tool_calls=choices[0].get("tool_calls", []),
+                    tools=orjson.loads(body["tools"] or "[]") if calls else [],
+                ),
+                row,
+            )
+        )
+    return drawn
+
+
+def _bodies(rows: Sequence[dict[str, Any]], calls: bool) -> dict[tuple[str, int], dict[str, Any]]:
+    """Messages, choices and with ``calls`` the request's tools, all as JSON, by exchange id and attempt."""
+    more = ", JSONExtractRaw(request, 'tools') AS tools" if calls else ""
+    found = {}
+    for start in range(0, len(rows), 500):
+        asked = rows[start : start + 500]
+        bodies = ask(
+            f"SELECT exchange_id, attempt, messages, choices{more} FROM exchanges "  # noqa: S608
+            "WHERE conversation IN {conversations:Array(String)} AND exchange_id IN {ids:Array(UUID)}",
+            {
+                "conversations": sorted({row["conversation"] for row in asked}),
+                "ids": [row["exchange_id"] for row in asked],
+            },
+        )
+        found.update({(str(body["exchange_id"]), body["attempt"]): body for body in bodies})
+    return found

@@ -1,0 +1,112 @@
+"""Lists of exchanges by a filter: a page of them, how many, over time, and what a name's values are.
+
+Paged by (started_at, exchange id, attempt), never by OFFSET.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import timedelta
+from typing import Any
+
+from inference.conditions import AT, COLUMNS, where
+from inference.filters import FEEDBACK, Filter
+from inference.queries.asking import FAILED, ask
+from inference.rows import moment
+from inference.stored import Bucket, Cursor, ExchangeSummary, Page, microseconds
+
+_SUMMARY = ", ".join(f"`{field.name}`" for field in fields(ExchangeSummary))
+
+
+def explore(
+    filter: Filter,  # noqa: A002 - the word of the field
+    before: Cursor | None = None,
+    limit: int = 50,
+    *,
+    after: Cursor | None = None,
+) -> Page:
+    """Exchanges that match, newest first: from the newest, those older than ``before``, or the ones just
+    newer than ``after``.
+    """
+    sql, values = where(filter)
+    edge = before or after
+    if edge is not None:
+        sign = "<" if before else ">"
+        at = AT.format("edge")
+        sql += f" AND started_at {sign}= {at}"
+        sql += (
+            f" AND (started_at, exchange_id, attempt) {sign} ({at}, {{edge_id:UUID}}, {{edge_attempt:UInt8}})"
+        )
+        values |= {
+            "edge": microseconds(edge.started_at),
+            "edge_id": edge.exchange_id,
+            "edge_attempt": edge.attempt,
+        }
+    way = "ASC" if after and not before else "DESC"
+    rows = ask(
+        f"SELECT {_SUMMARY} FROM facts FINAL WHERE {sql} "  # noqa: S608 - names from this module, values bound
+        f"ORDER BY started_at {way}, exchange_id {way}, attempt {way} LIMIT {{most:UInt32}}",
+        {**values, "most": limit + 1},
+    )
+    more, found = len(rows) > limit, [_summary(row) for row in rows[:limit]]
+    if way == "ASC":
+        found.reverse()
+        return Page(found, found[-1].cursor if found else None, found[0].cursor if more else None)
+    older = found[-1].cursor if more else None
+    return Page(found, older, found[0].cursor if before and found else None)
+
+
+def count(filter: Filter, newer_than: Cursor | None = None) -> int:  # noqa: A002
+    """About how many match (rows not yet merged away count twice); ``newer_than``: of those after it."""
+    sql, values = where(filter)
+    if newer_than is not None:
+        at = AT.format("edge")
+        sql += f" AND started_at >= {at} AND (started_at, exchange_id) > ({at}, {{edge_id:UUID}})"
+        values |= {"edge": microseconds(newer_than.started_at), "edge_id": newer_than.exchange_id}
+    return int(ask(f"SELECT count() AS n FROM facts WHERE {sql}", values)[0]["n"])  # noqa: S608
+
+
+def histogram(filter: Filter, buckets: int = 60) -> list[Bucket]:  # noqa: A002
+    """Counts over time in at most ``buckets`` equal spans of whole seconds, from first match to last."""
+    sql, values = where(filter)
+    span = ask(
+        "SELECT toUnixTimestamp64Micro(min(started_at)) AS first, "  # noqa: S608
+        f"toUnixTimestamp64Micro(max(started_at)) AS last, count() AS n FROM facts WHERE {sql}",
+        values,
+    )[0]
+    if not span["n"]:
+        return []
+    first, last = span["first"] // 1_000_000, span["last"] // 1_000_000
+    width = max(1, -(-(last - first + 1) // buckets))
+    found = ask(
+        "SELECT intDiv(toUnixTimestamp(started_at) - {first:Int64}, {width:Int64}) AS bucket, "  # noqa: S608
+        f"count() AS n, {FAILED} AS failed FROM facts WHERE {sql} GROUP BY bucket",
+        {**values, "first": first, "width": width},
+    )
+    by_bucket = {row["bucket"]: row for row in found}
+    bars = []
+    for bucket in range((last - first) // width + 1):
+        row = by_bucket.get(bucket, {"n": 0, "failed": 0})
+        start = moment((first + bucket * width) * 1_000_000)
+        bars.append(Bucket(start, start + timedelta(seconds=width), row["n"], row["failed"]))
+    return bars
+
+
+def suggest(name: str, beginning: str = "", limit: int = 20) -> list[str]:
+    """Values of a name that filters know (route, model, key …), the most frequent of 30 days first."""
+    if name == "feedback":
+        return [one for one in FEEDBACK if one.startswith(beginning)][:limit]
+    if name not in COLUMNS or name == "id":
+        return []
+    rows = ask(
+        f"SELECT toString({COLUMNS[name]}) AS value FROM facts "  # noqa: S608
+        "WHERE started_at > now() - INTERVAL 30 DAY "
+        "AND value != '' AND startsWith(value, {beginning:String}) "
+        "GROUP BY value ORDER BY count() DESC, value LIMIT {most:UInt32}",
+        {"beginning": beginning, "most": limit},
+    )
+    return [row["value"] for row in rows]
+
+
+def _summary(row: dict[str, Any]) -> ExchangeSummary:
+    return ExchangeSummary(**{**row, "exchange_id": str(row["exchange_id"])})
