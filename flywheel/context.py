@@ -3,21 +3,17 @@
 A few indexed counts a page. Leaves who may see what to inference.access.
 """
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
-from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
 from django.http import HttpRequest
 from django.urls import reverse
 
 from annotations.models import Item, Queue
-from flywheel.templatetags.flywheel import span
+from flywheel import losses
 from inference.access import is_engineer, is_operator
-from inference.drain import read_status
 
-UNHEARD_SECONDS = 60.0
 THEMES = ("light", "dark")
 
 
@@ -71,29 +67,6 @@ def navigation(user: User, path: str) -> list[NavItem]:
     return items
 
 
-@dataclass(frozen=True, slots=True)
-class CaptureState:
-    """Whether anything is being lost, in a glyph and words."""
-
-    tone: str
-    glyph: str
-    words: str
-
-
-def capture_state(now: float) -> CaptureState | None:
-    """By what the drain last said into its spool (unix seconds); None where it never ran on this machine."""
-    status = read_status(settings.SPOOL)
-    if status is None:
-        return None
-    if now - status.updated_at > UNHEARD_SECONDS:
-        return CaptureState("bad", "✕", f"drain silent for {span(now - status.updated_at)}")
-    waited = now - (status.oldest_unstored_at or now)
-    if status.problem or waited > UNHEARD_SECONDS:
-        return CaptureState("warn", "▲", f"oldest unstored {span(waited)}")
-    last = f"stored {span(now - status.last_stored_at)} ago" if status.last_stored_at else "all stored"
-    return CaptureState("good", "●", last)
-
-
 def page(request: HttpRequest) -> dict[str, Any]:
     """Context of every template. ``theme`` is "" when the reader's system decides."""
     theme = request.COOKIES.get("theme", "")
@@ -104,10 +77,12 @@ def page(request: HttpRequest) -> dict[str, Any]:
     nav = navigation(user, request.path)
     current = next((item.label for item in nav if item.current), "Menu")
     engineer = is_engineer(user)
+    spools = losses.states() if engineer else []
     return found | {
         "nav": nav,
         "nav_title": current,
         "is_engineer": engineer,
         "is_operator": is_operator(user),
-        "capture_state": capture_state(time.time()) if engineer else None,
+        "capture_state": losses.capture_state(spools),
+        "alarm": losses.line(spools),
     }

@@ -15,11 +15,10 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
-from flywheel import jobs
+from flywheel import jobs, losses
 from flywheel.models import Job
-from flywheel.templatetags.flywheel import ago, seconds
+from flywheel.templatetags.flywheel import ago
 from inference.clickhouse import Unavailable, connect
-from inference.drain import read_status
 from inference.models import Proxy, RoutingVersion, Upstream
 
 TIMEOUT = 1.0
@@ -50,7 +49,7 @@ def checks() -> list[Check]:
     with ThreadPoolExecutor(max_workers=8) as pool:
         engines = [pool.submit(engine, each.name, each.base_url) for each in upstreams]
         stores = [pool.submit(ask) for ask in (trace_store, broker)]
-        rows = [*proxies(), capture(), *(future.result() for future in stores), database(), work()]
+        rows = [*proxies(), *drains(), *(future.result() for future in stores), database(), work()]
         return [*(future.result() for future in engines), *rows]
 
 
@@ -118,31 +117,14 @@ def _proxy(proxy: Proxy, newest: int) -> Check:
     return Check(proxy.name, what, "good", f"Follows the newest routing; heard from {heard}.")
 
 
-def capture() -> Check:
-    """The drain, by what it last wrote into its spool."""
+def drains() -> list[Check]:
+    """Each spool's drain, by what was last heard from it."""
     what = "drain, moves exchanges from disk to the trace store"
-    status = read_status(settings.SPOOL)
-    if status is None:
-        words = "Has not run on this machine's spool yet."
-        return Check(
-            "Drain", what, "warn", words, "Exchanges stay in the spool until it runs; nothing is lost."
-        )
-    now = timezone.now().timestamp()
-    counts = f"{status.stored:,} stored" + (
-        f", {status.quarantined:,} set aside" if status.quarantined else ""
-    )
-    if now - status.updated_at > UNHEARD.total_seconds():
-        words = f"Last heard from {seconds(now - status.updated_at)} ago; {counts}."
-        return Check("Drain", what, "bad", words, "Exchanges stay in the spool; start it.")
-    waited = now - status.oldest_unstored_at if status.oldest_unstored_at else 0.0
-    if status.problem or waited > UNHEARD.total_seconds():
-        words = f"Oldest unstored: {seconds(waited)}. {status.problem or 'Behind the traffic.'}"
-        return Check("Drain", what, "warn", words, f"{counts}; nothing is lost.")
-    last = f"last {seconds(now - status.last_stored_at)} ago" if status.last_stored_at else "none yet"
-    if status.damaged or status.quarantined:
-        advice = "What was set aside lies in the spool's quarantine folder, with why."
-        return Check("Drain", what, "warn", f"Stores; {counts}, {status.damaged:,} damaged frames.", advice)
-    return Check("Drain", what, "good", f"Everything is stored, {last}; {counts}.")
+    found = losses.states()
+    if not found:
+        advice = "Exchanges stay in the spool until it runs; nothing is lost."
+        return [Check("Drain", what, "warn", "None has been heard from yet.", advice)]
+    return [Check(one.spool.name, what, one.tone, one.words, one.advice) for one in found]
 
 
 def trace_store() -> Check:

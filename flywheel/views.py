@@ -1,6 +1,5 @@
 """Pages that belong to no stage of the wheel: signing in, the glossary, settings, search, health, errors."""
 
-import time
 import zoneinfo
 from typing import Any
 
@@ -16,8 +15,8 @@ from django.template.loader import get_template
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST
 
-from flywheel import finding, signin
-from flywheel.context import THEMES, capture_state
+from flywheel import finding, losses, signin
+from flywheel.context import THEMES
 from flywheel.glossary import WORDS
 from inference.access import engineer_required, is_engineer
 
@@ -144,11 +143,13 @@ def search(request: HttpRequest) -> HttpResponse:
 @require_GET
 @engineer_required
 def capture(request: HttpRequest) -> HttpResponse:
-    """The bar's word on whether everything is stored, for pages that stand open."""
-    state = capture_state(time.time())
+    """The bar's word on whether everything is stored, and the line under it, for pages that stand open."""
+    spools = losses.states()
+    state = losses.capture_state(spools)
     if state is None:
         return HttpResponse(status=204)
-    return render(request, "parts/capture.html", {"capture_state": state})
+    context = {"capture_state": state, "alarm": losses.line(spools), "oob": True}
+    return render(request, "parts/capture.html", context)
 
 
 @require_GET

@@ -23,4 +23,5 @@ urlpatterns = [
     path("routes/<slug:name>/back/", rollouts.route_back, name="route-back"),
     path("jobs/<int:pk>/", jobs.job_act, name="job-act"),
     path("engine/", engine.engine_room, name="engine-room"),
+    path("engine/drops/", engine.drops_known, name="drops-known"),
 ]

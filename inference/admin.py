@@ -14,7 +14,7 @@ from django.utils import timezone
 from unfold.admin import ModelAdmin, TabularInline
 
 from inference import told
-from inference.models import ApiKey, ModelVersion, Proxy, Route, RouteTarget, Upstream
+from inference.models import ApiKey, ModelVersion, Proxy, Route, RouteTarget, Spool, Upstream
 
 
 class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -144,6 +144,19 @@ class ProxyAdmin(ModelAdmin):
     """News from the proxies; nothing here is configuration."""
 
     list_display = ("name", "version", "applied_at", "seen_at")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Spool)
+class SpoolAdmin(ModelAdmin):
+    """News from drains and proxies. One whose machine is gone for good, with all stored, is deleted here."""
+
+    list_display = ("name", "heard_at", "stored_at", "unstored_since", "kept_aside", "dropped")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -29,7 +29,7 @@ from pathlib import Path
 import orjson
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from inference import clickhouse, late, records, storing
+from inference import clickhouse, late, records, report, storing
 from inference.clickhouse import RejectedError, Store, Unavailable
 from inference.exchange import Exchange
 from inference.raw import RawExchange
@@ -60,6 +60,8 @@ class Status:
     quarantined: int = 0
     damaged: int = 0
     spans_dropped: int = 0
+    newest: str = ""
+    """Id of the exchange that was stored last."""
     problem: str = ""
     """Why nothing can be stored now; empty when all is well."""
 
@@ -147,6 +149,8 @@ class Drain:
         self._connect = connect
         self._batch = batch
         self._export = export
+        self._newest = ""
+        self._rate = report.Rate()
         self._stopping = threading.Event()
         self.status = replace(read_status(spool) or Status(), problem="")
 
@@ -171,6 +175,24 @@ class Drain:
     def stop(self) -> None:
         """Make ``run`` return after the batch under way."""
         self._stopping.set()
+
+    def report(self, stopped: bool) -> report.Report:
+        """How it stands, for web. Called from another thread."""
+        status, now = self.status, time.time()
+        return report.Report(
+            name=report.spool_name(self._spool),
+            worked_age=report.age(status.updated_at, now) or 0.0,
+            stored_age=report.age(status.last_stored_at, now),
+            unstored_age=report.age(status.oldest_unstored_at, now),
+            newest=status.newest,
+            stored=status.stored,
+            rate=self._rate(time.monotonic(), status.stored),
+            kept_aside=status.quarantined,
+            damaged=status.damaged,
+            disk_bytes=report.segment_bytes(self._spool),
+            problem=status.problem[:300],
+            stopped=stopped,
+        )
 
     def close(self) -> None:
         if self._export is not None:
@@ -253,6 +275,8 @@ class Drain:
         except RejectedError as error:
             log.warning("the trace store refuses a batch, storing its records one by one: %s", error)
             self._store_singly(parsed, name)
+        exchanges = (raw.exchange_id for raw, record in reversed(parsed) if isinstance(record, Exchange))
+        self._newest = next(exchanges, self._newest)
         if self._export is not None:
             spans = (span_of(record) for record in found if isinstance(record, Exchange))
             self._export.offer([span for span in spans if span is not None])
@@ -280,6 +304,7 @@ class Drain:
             quarantined=self._quarantine.exchanges,
             damaged=self._quarantine.damage,
             spans_dropped=self._export.dropped if self._export else 0,
+            newest=self._newest or self.status.newest,
             problem=problem,
         )
         beside = self._spool / f"{STATUS}.new"
@@ -313,11 +338,26 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: drain.stop())
     log.info("draining %s into %s", given.spool, clickhouse.url().rpartition("@")[2])
+    reporter = _reporter(drain)
     try:
         drain.run(given.interval)
     finally:
+        if reporter is not None:
+            reporter.stop()
         drain.close()
     return 0
+
+
+def _reporter(drain: Drain) -> report.Reporter | None:
+    """Who tells web; nobody, where there is no token to do so with."""
+    token = os.environ.get("FLYWHEEL_INTERNAL_TOKEN", "")
+    if not token:
+        return None
+    reporter = report.Reporter(
+        drain.report, os.environ.get("FLYWHEEL_WEB_URL", "http://127.0.0.1:8000"), token
+    )
+    reporter.start()
+    return reporter
 
 
 if __name__ == "__main__":

@@ -24,8 +24,17 @@ _MOST_PAUSE_SECONDS = 1.0
 class Follower:
     """Keeps ``snapshot`` the newest that could be had."""
 
-    def __init__(self, web_url: str, token: str, name: str, path: Path) -> None:
+    def __init__(
+        self,
+        web_url: str,
+        token: str,
+        name: str,
+        path: Path,
+        news: Callable[[], dict[str, str]] = dict,
+    ) -> None:
+        """``news``: what web is told with each question."""
         self._url = f"{web_url.rstrip('/')}/internal/routing"
+        self._news = news
         self._token, self._name, self._path = token, name, path
         self.snapshot = Snapshot()
 
@@ -68,7 +77,7 @@ class Follower:
                         on_change(self.snapshot)
 
     async def _poll(self, session: aiohttp.ClientSession) -> bool:
-        params = {"after": str(self.snapshot.number), "proxy": self._name}
+        params = {**self._news(), "after": str(self.snapshot.number), "proxy": self._name}
         async with session.get(self._url, params=params) as response:
             if response.status == 204:
                 return False

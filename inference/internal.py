@@ -1,13 +1,15 @@
-"""What proxies ask of web, and nobody else may: the routing snapshot."""
+"""What proxies ask of web and drains tell it, and nobody else may: the routing snapshot, a spool's state."""
 
 import time
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.crypto import constant_time_compare
-from django.views.decorators.http import require_GET
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_GET, require_POST
 
-from inference import snapshots
+from inference import snapshots, spools
+from inference.report import Report
 
 WAIT_SECONDS = 20.0
 _STEP_SECONDS = 0.1
@@ -24,6 +26,7 @@ def routing_snapshot(request: HttpRequest) -> HttpResponse:
         return HttpResponse("after is not a number", status=400)
     if name := request.GET.get("proxy", "")[:100]:
         snapshots.heard_from(name, after)
+        spools.heard_from_proxy(name, request.GET.dict())
     deadline = time.monotonic() + WAIT_SECONDS
     # Unequal, not greater: a database restored from a backup counts on from a lower number.
     while snapshots.number() == after:
@@ -31,6 +34,19 @@ def routing_snapshot(request: HttpRequest) -> HttpResponse:
             return HttpResponse(status=204)
         time.sleep(_STEP_SECONDS)
     return JsonResponse(snapshots.build())
+
+
+@csrf_exempt
+@require_POST
+def spool(request: HttpRequest) -> HttpResponse:
+    """A drain's report of its spool."""
+    if not _is_proxy(request):
+        return HttpResponse(status=403)
+    try:
+        spools.heard_from_drain(Report.parse(request.body))
+    except ValueError as error:
+        return HttpResponse(f"no report: {error}", status=400, content_type="text/plain")
+    return HttpResponse(status=204)
 
 
 def _is_proxy(request: HttpRequest) -> bool:

@@ -77,6 +77,10 @@ class Metrics:
             registry=registry,
         )
 
+    def dropped_so_far(self) -> float:
+        """Captures that this process dropped."""
+        return self.registry.get_sample_value("flywheel_dropped_captures_total") or 0.0
+
     def page(self) -> bytes:
         """The exposition text."""
         return generate_latest(self.registry)

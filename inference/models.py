@@ -264,3 +264,41 @@ class Proxy(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Spool(models.Model):
+    """A spool as last heard from its drain and its proxy (inference.report). Rows are only news."""
+
+    name = models.CharField(max_length=200, unique=True, help_text="FLYWHEEL_SPOOL_NAME, or host:folder.")
+    known_at = models.DateTimeField(default=timezone.now, help_text="When it was first heard of.")
+    heard_at = models.DateTimeField(null=True, help_text="When its drain last reported.")
+    worked_at = models.DateTimeField(null=True, help_text="When its drain last came round.")
+    stopped = models.BooleanField(default=False, help_text="Its drain said that it ends.")
+    stored_at = models.DateTimeField(null=True)
+    newest = models.UUIDField(null=True, help_text="The exchange that was stored last.")
+    unstored_since = models.DateTimeField(null=True, help_text="When the oldest unstored record began.")
+    stored = models.PositiveBigIntegerField(default=0)
+    rate = models.FloatField(default=0.0, help_text="Records a second over the last minute.")
+    kept_aside = models.PositiveIntegerField(default=0, help_text="Records that no table would take.")
+    damaged = models.PositiveIntegerField(default=0, help_text="Places that could not be read.")
+    disk_bytes = models.PositiveBigIntegerField(default=0)
+    problem = models.CharField(max_length=300, blank=True, help_text="Why nothing can be stored now.")
+    proxy = models.CharField(max_length=100, blank=True)
+    proxy_seen_at = models.DateTimeField(null=True)
+    proxy_run = models.CharField(max_length=32, blank=True, help_text="Which process of it counts.")
+    proxy_problem = models.CharField(max_length=300, blank=True, help_text="Why nothing can be spooled now.")
+    run_dropped = models.PositiveBigIntegerField(default=0, help_text="Captures that process dropped.")
+    dropped = models.PositiveBigIntegerField(default=0, help_text="Captures dropped ever.")
+    dropped_at = models.DateTimeField(null=True)
+    dropped_seen = models.PositiveBigIntegerField(default=0, help_text="How many of them somebody knows of.")
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def dropped_unseen(self) -> int:
+        """Captures dropped that nobody has said to know of."""
+        return max(self.dropped - self.dropped_seen, 0)

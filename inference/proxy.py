@@ -35,6 +35,7 @@ from inference.http1.request import Request
 from inference.http1.server import Limits, Server
 from inference.intake import Intake
 from inference.metrics import Metrics
+from inference.report import spool_name
 from inference.routing import Key, Snapshot, Upstream
 from inference.spool import Spool, SpoolBusyError
 from inference.surfaces import SURFACES, Surface
@@ -98,8 +99,13 @@ class Proxy:
     def __init__(self, settings: Settings) -> None:
         self.metrics = Metrics()
         self.spool = Spool(settings.spool, limit_bytes=settings.spool_limit)
+        self._spool_name = spool_name(settings.spool)
         self.follower = Follower(
-            settings.web_url, settings.token, settings.name, settings.home / "proxy" / "snapshot.json"
+            settings.web_url,
+            settings.token,
+            settings.name,
+            settings.home / "proxy" / "snapshot.json",
+            self._news,
         )
         self.server = Server(self.handle, _complain, settings.limits)
         self._upstreams = Upstreams(self.metrics, settings.silence_seconds)
@@ -107,7 +113,8 @@ class Proxy:
             settings.health_seconds, self._engines, self._upstreams.checked, self._upstreams.captures
         )
         # Two proxies of one name, or one after the other, are two to whoever counts.
-        one = f"{settings.name}/{os.urandom(4).hex()}"
+        self._run = os.urandom(4).hex()
+        one = f"{settings.name}/{self._run}"
         self._counters = Counters(settings.redis_url, one, self.metrics)
         self._room = Room(
             self.follower,
@@ -216,6 +223,15 @@ class Proxy:
     def _engines(self) -> Iterator[Upstream]:
         for version in self.follower.snapshot.versions.values():
             yield from version.upstreams
+
+    def _news(self) -> dict[str, str]:
+        """What web is told of the spool: also while its disk is full, and nothing can be written there."""
+        return {
+            "spool": self._spool_name,
+            "run": self._run,
+            "dropped": str(int(self.metrics.dropped_so_far())),
+            "problem": self.spool.error[:300],
+        }
 
     def _health(self) -> tuple[int, bytes, bytes]:
         return 200, b'{"status":"ok"}', b"application/json"

@@ -10,4 +10,5 @@ urlpatterns = [
     path("exchanges/<uuid:exchange_id>/raw/", views.exchange_raw, name="exchange-raw"),
     path("sessions/<path:session>/", views.session, name="session"),
     path("internal/routing", internal.routing_snapshot, name="routing-snapshot"),
+    path("internal/spool", internal.spool, name="spool-report"),
 ]

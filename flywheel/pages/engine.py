@@ -1,12 +1,16 @@
 """The engine room: every process in a sentence, and the work under way."""
 
+from django.contrib import messages
+from django.db.models import F
 from django.http import HttpRequest, HttpResponse
-from django.views.decorators.http import require_GET
+from django.shortcuts import redirect
+from django.views.decorators.http import require_GET, require_POST
 
-from flywheel import health
+from flywheel import health, losses
 from flywheel.models import Job
 from flywheel.pages import jobs, live
-from inference.access import engineer_required
+from inference.access import engineer_required, is_operator, operator_required
+from inference.models import Spool
 
 NEWEST_JOBS = 12
 
@@ -15,7 +19,7 @@ NEWEST_JOBS = 12
 @engineer_required
 def engine_room(request: HttpRequest) -> HttpResponse:
     """Health of every process, refreshed as long as the page is open."""
-    checks = health.checks()
+    checks, spools = health.checks(), losses.states()
     newest = Job.objects.select_related(
         *jobs.RELATED.values(), "created_by", "dataset_version__dataset", "rollout__route"
     )
@@ -27,7 +31,31 @@ def engine_room(request: HttpRequest) -> HttpResponse:
     return live.respond(
         request,
         "flywheel/engine.html",
-        {"checks": checks, "ailing": ailing, "jobs": rows},
-        state=(checks, [jobs.state(row["job"]) for row in rows]),  # type: ignore[arg-type]
+        {
+            "checks": checks,
+            "ailing": ailing,
+            "jobs": rows,
+            "spools": spools,
+            "dropped_unseen": sum(one.spool.dropped_unseen for one in spools),
+            "is_operator": is_operator(request.user),
+        },
+        state=(
+            checks,
+            [(vars(one.spool) | {"_state": None}, one.words) for one in spools],
+            [jobs.state(row["job"]) for row in rows],  # type: ignore[arg-type]
+        ),
         finished=False,
     )
+
+
+@require_POST
+@operator_required
+def drops_known(request: HttpRequest) -> HttpResponse:
+    """Take the dropped captures that were shown off every page; those that came since stay."""
+    shown = request.POST.get("dropped", "")
+    if shown != str(sum(one.dropped_unseen for one in Spool.objects.all())):
+        messages.warning(request, "More were dropped since this page was drawn.")
+    else:
+        Spool.objects.update(dropped_seen=F("dropped"))
+        messages.success(request, "Known; the count stays in the table.")
+    return redirect("engine-room")

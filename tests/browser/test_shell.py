@@ -1,19 +1,16 @@
 """The frame around every page, in a real browser."""
 
-import time
 from collections.abc import Callable
-from pathlib import Path
 from uuid import uuid4
 
-import orjson
 import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 from playwright.sync_api import Page, expect
-from pytest_django.fixtures import Settings
 
 from annotations.models import Item, Queue
-from inference import drain
+from inference import spools
+from inference.report import Report
 from tests import people
 from tests.browser.conftest import Visit
 
@@ -51,12 +48,9 @@ def test_nothing_scrolls_sideways_on_the_narrowest_screen(
 
 
 def test_the_bar_holds_long_names_counts_and_warnings_at_every_width(
-    visit: Visit, sideways: Callable[[Page], int], settings: Settings, tmp_path: Path
+    visit: Visit, sideways: Callable[[Page], int]
 ) -> None:
-    now = time.time()
-    status = {"updated_at": now, "oldest_unstored_at": now - 40_000}
-    (tmp_path / drain.STATUS).write_bytes(orjson.dumps(status))
-    settings.SPOOL = tmp_path
+    spools.heard_from_drain(Report("gpu-host-17.internal:/var/lib/flywheel/spool", unstored_age=40_000.0))
     olga = people.operator()
     User.objects.update(first_name="Olga-Maria Konstantinopolous")
     queue = Queue.objects.create(slug="desk", name="Desk")
@@ -66,6 +60,7 @@ def test_the_bar_holds_long_names_counts_and_warnings_at_every_width(
     )
     page = visit("/words/", olga)
     expect(page.locator(".nav .count")).to_contain_text("1,214")
+    expect(page.locator("#alarm a")).to_contain_text("oldest unstored 11")
     for width in (320, 390, 768, 1024, 1280, 1344, 1440):
         page.set_viewport_size({"width": width, "height": 800})
         assert sideways(page) == 0, width

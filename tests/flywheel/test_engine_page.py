@@ -1,10 +1,9 @@
 """The engine room: each process in a sentence, also and above all when it does not answer."""
 
-import time
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
-import orjson
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
@@ -15,7 +14,9 @@ from pytest_django import Settings
 from flywheel import health
 from flywheel.models import Job
 from inference import clickhouse as trace_store
+from inference import spools
 from inference.models import Proxy, RoutingVersion, Upstream
+from inference.report import Report
 from tests import people
 from tests.flywheel import wheel_data
 from tests.flywheel.tiny_engine import TinyEngine, serve
@@ -26,10 +27,8 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def alone(home: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing answers, whatever runs on this machine."""
-    settings.SPOOL = home / "spool"
     settings.REDIS_URL = "redis://127.0.0.1:9/0"
     monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", "http://127.0.0.1:9/flywheel")
-    settings.SPOOL.mkdir()
 
 
 def as_(user: User | None) -> Client:
@@ -41,11 +40,6 @@ def as_(user: User | None) -> Client:
 
 def check(name: str) -> health.Check:
     return next(each for each in health.checks() if each.name == name)
-
-
-def says(settings: Settings, **status: object) -> None:
-    """What the drain last wrote."""
-    (settings.SPOOL / "status.json").write_bytes(orjson.dumps({"updated_at": time.time()} | status))
 
 
 def test_only_engineers_get_in() -> None:
@@ -81,27 +75,35 @@ def test_proxies_follow_lag_or_are_silent() -> None:
     assert "5\xa0min\xa0ago" in found["c"].words
 
 
-def test_the_drain_by_what_it_wrote(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "Has not run" in check("Drain").words
-    now = timezone.now()
-    monkeypatch.setattr("flywheel.health.timezone.now", lambda: now)
-    says(settings, stored=1240, last_stored_at=now.timestamp() - 2)
-    assert check("Drain") == health.Check(
-        "Drain", check("Drain").what, "good", "Everything is stored, last 2.0\xa0s ago; 1,240 stored."
+def test_the_drain_by_what_it_reports() -> None:
+    assert check("Drain").words == "None has been heard from yet."
+    spools.heard_from_drain(Report("gpu-1:/spool", stored_age=2.0, stored=1240))
+    assert (check("gpu-1:/spool").tone, check("gpu-1:/spool").words) == ("good", "Everything is stored.")
+    spools.heard_from_drain(
+        Report("gpu-1:/spool", unstored_age=185.0, stored=1240, problem="ClickHouse does not answer")
     )
-    says(settings, stored=1240, oldest_unstored_at=time.time() - 185, problem="ClickHouse does not answer")
-    behind = check("Drain")
-    assert (behind.tone, behind.words) == ("warn", "Oldest unstored: 3\xa0min. ClickHouse does not answer")
-    assert "nothing is lost" in behind.advice
-    says(settings, stored=5, quarantined=2, damaged=1)
-    assert "2 set aside" in check("Drain").words
-    says(settings, updated_at=time.time() - 600)
-    assert check("Drain").tone == "bad"
+    behind = check("gpu-1:/spool")
+    assert (behind.tone, behind.words) == ("warn", "Oldest unstored 3\xa0min.")
+    assert behind.advice == "ClickHouse does not answer; nothing is lost."
+    spools.heard_from_drain(Report("gpu-1:/spool", kept_aside=2, damaged=1))
+    assert check("gpu-1:/spool").words == "Stores; something was kept aside."
+    spools.heard_from_drain(Report("gpu-1:/spool", worked_age=600.0))
+    assert check("gpu-1:/spool").words == "Drain silent for 10\xa0min."
 
 
-def test_a_torn_status_file_is_no_error(settings: Settings) -> None:
-    (settings.SPOOL / "status.json").write_text('{"upda')
-    assert "Has not run" in check("Drain").words
+def test_each_spool_has_its_row_and_its_newest_exchange_is_a_link() -> None:
+    newest = uuid4()
+    spools.heard_from_drain(
+        Report(
+            "gpu-1:/spool", stored_age=4.0, newest=str(newest), stored=41_200, rate=12.5, disk_bytes=3 << 20
+        )
+    )
+    spools.heard_from_drain(Report("<script>:/x", unstored_age=70.0, kept_aside=3))
+    page = as_(people.engineer()).get("/engine/").content.decode().replace("\xa0", " ")
+    assert f'href="/exchanges/{newest}/"' in page
+    for said in ("4 s ago", "41,200 ever", "12.5 a second", "3.0 MB", "70 s", "&lt;script&gt;:/x"):
+        assert said in page
+    assert "<script>:/x" not in page
 
 
 def test_the_trace_store_answers(clickhouse: str, monkeypatch: pytest.MonkeyPatch) -> None:

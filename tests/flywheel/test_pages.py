@@ -1,24 +1,21 @@
 """The frame and the small pages: who sees what, each page's policy, errors that can be quoted."""
 
 import re
-import time
-from pathlib import Path
 from uuid import uuid4
 
-import orjson
 import pytest
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, override_settings
 from django.urls import path, reverse
 from django.utils import timezone
-from pytest_django.fixtures import Settings
 
 from annotations.models import Item, Queue
 from flywheel import urls
 from flywheel.models import Dataset
-from inference import drain
+from inference import spools
 from inference.models import Route
+from inference.report import Report
 from tests import people
 
 pytestmark = pytest.mark.django_db
@@ -177,21 +174,17 @@ def test_a_missing_page_can_be_quoted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("report", "said"),
     [
-        ({"updated_at": -1, "last_stored_at": -2.1}, "stored 2 s ago"),
-        ({"updated_at": -1, "oldest_unstored_at": -190, "last_stored_at": -200}, "oldest unstored 3 min"),
-        ({"updated_at": -300}, "drain silent for 5 min"),
+        (Report("here", stored_age=2.1), "stored 2 s ago"),
+        (Report("here", unstored_age=190.0, stored_age=200.0), "oldest unstored 3 min"),
+        (Report("here", worked_age=300.0), "drain silent for 5 min"),
     ],
 )
-def test_the_bar_says_whether_anything_waits_to_be_stored(
-    status: dict[str, float], said: str, settings: Settings, tmp_path: Path
-) -> None:
-    settings.SPOOL = tmp_path
+def test_the_bar_says_whether_anything_waits_to_be_stored(report: Report, said: str) -> None:
     client = as_(people.engineer())
     assert client.get("/capture/").status_code == 204
-    now = time.time()
-    (tmp_path / drain.STATUS).write_bytes(orjson.dumps({name: now + at for name, at in status.items()}))
+    spools.heard_from_drain(report)
     for address in ("/capture/", "/words/"):
         assert said in client.get(address).text.replace("\u00a0", " ")
     assert as_(people.reviewer()).get("/capture/").status_code == 403
