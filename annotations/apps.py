@@ -8,6 +8,7 @@ class AnnotationsConfig(AppConfig):
     verbose_name = "Judgements"
 
     def ready(self) -> None:
-        from annotations import panels  # noqa: PLC0415 - models exist only now
+        from annotations import labels, panels  # noqa: PLC0415 - models exist only now
 
+        labels.connect()
         panels.connect()

@@ -9,6 +9,8 @@ class InferenceConfig(AppConfig):
     name = "inference"
 
     def ready(self) -> None:
-        from inference import signals  # noqa: PLC0415 – models can't be imported earlier
+        from inference import lookups, signals  # noqa: PLC0415 – models can't be imported earlier
+        from inference.models import ModelVersion  # noqa: PLC0415
 
         signals.connect()
+        lookups.know_prices(ModelVersion.prices)

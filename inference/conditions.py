@@ -1,4 +1,4 @@
-"""A filter as a condition over the table ``facts``. Pure.
+"""A filter as a condition over the table ``facts``. Pure but for what inference.lookups is asked.
 
 Values travel as parameters beside the SQL, never in it; names come from the tables below only.
 """
@@ -9,6 +9,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
+from inference import lookups
 from inference.filters import Compare, Equals, Filter, Tag, Term, Time
 from inference.stored import microseconds
 
@@ -20,7 +21,8 @@ COLUMNS = {
         name: f"`{name}`"
         for name in ("surface", "group", "capture", "seconds", "least_p", "mean_p", "status")
     },
-    **{name: f"`{name}`" for name in ("weights", "prompt_tokens", "attempt")},
+    **{name: f"`{name}`" for name in ("weights", "prompt_tokens", "attempt", "entropy")},
+    "trace": "trace_id",
     "end": "end_reason",
     "id": "toString(exchange_id)",
     "first_token": "first_token_seconds",
@@ -28,7 +30,7 @@ COLUMNS = {
 }
 TEXT = r"lowerUTF8(concat(question, '\n', answer))"
 """What words are looked for in."""
-_BEGINNINGS = ("weights", "id")
+_BEGINNINGS = ("weights", "id", "trace")
 # Of what one user said on one exchange through one key, the newest counts.
 _FEEDBACK = {
     **{one: f"argMaxIf(thumbs, at, thumbs != '') = '{one}'" for one in ("up", "down")},
@@ -41,14 +43,44 @@ AT = "fromUnixTimestamp64Micro({{{}:Int64}}, 'UTC')"
 def where(filter: Filter) -> tuple[str, dict[str, Any]]:  # noqa: A002
     """A condition over ``facts`` and the values it refers to."""
     now = datetime.now(UTC)
-    conditions, values = ["1"], {}
+    conditions = ["1"]
+    values: dict[str, Any] = {}
     for number, term in enumerate(filter.terms):
-        condition, value = _condition(term, f"v{number}", now)
+        name = f"v{number}"
+        if isinstance(term, Compare) and term.name == "cost":
+            condition, found = _cost(term, name)
+        elif isinstance(term, Equals) and term.name == "label":
+            condition, found = _label(term, name, filter, now)
+        else:
+            condition, value = _condition(term, name, now)
+            found = {name: value} | ({f"{name}_name": term.name} if isinstance(term, Tag) else {})
         conditions.append(f"({condition})")
-        values[f"v{number}"] = value
-        if isinstance(term, Tag):
-            values[f"v{number}_name"] = term.name
+        values |= found
     return " AND ".join(conditions), values
+
+
+def _cost(term: Compare, name: str) -> tuple[str, dict[str, Any]]:
+    """Dollars at today's prices; what a version without a price answered is free."""
+    prices = lookups.prices()
+    sides = " + ".join(
+        f"{tokens} * transform(`model`, {{{name}_of:Array(String)}}, {{{name}_{side}:Array(Int64)}}, 0)"
+        for tokens, side in (("prompt_tokens", "in"), ("completion_tokens", "out"))
+    )
+    return f"({sides}) / 1e9 {term.operator} {{{name}:Float64}}", {
+        name: term.value,
+        # A list without any has no type; nothing is called nothing.
+        f"{name}_of": [*prices, ""],
+        f"{name}_in": [*(price.prompt for price in prices.values()), 0],
+        f"{name}_out": [*(price.completion for price in prices.values()), 0],
+    }
+
+
+def _label(term: Equals, name: str, whole: Filter, now: datetime) -> tuple[str, dict[str, Any]]:
+    times = [(one.name, one.at(now)) for one in whole.terms if isinstance(one, Time)]
+    since = max((at for word, at in times if word == "since"), default=None)
+    until = min((at for word, at in times if word == "until"), default=None)
+    found = [str(one) for one in lookups.labelled(term.values, since, until)]
+    return f"exchange_id IN {{{name}:Array(UUID)}}", {name: found}
 
 
 def _condition(term: Term, name: str, now: datetime) -> tuple[str, Any]:

@@ -4,6 +4,7 @@ The state of the page is its address. Leaves asking to inference.queries and wor
 """
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +31,7 @@ QUICK = (
     ("thumbs down", "feedback:down"),
     ("failed", "end:engine_died,engine_error,engine_timeout,proxy_died,refused,bad_request"),
 )
+_AN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{8,32}")
 COLUMN, HEIGHT = 8, 64
 SPANS = ((60, 1, "second"), (3600, 60, "minute"), (86400, 3600, "hour"), (math.inf, 86400, "day"))
 
@@ -75,6 +77,22 @@ def url(chosen: Filter, **more: object) -> str:
     pairs = {"q": str(chosen), **{name: str(value) for name, value in more.items()}}
     query = urlencode({name: value for name, value in pairs.items() if value})
     return reverse("exchanges") + (f"?{query}" if query else "")
+
+
+def pasted(line: str) -> str:
+    """Where a pasted id leads: the exchange that it names, or those of the trace; "" for anything else.
+
+    Raises Unavailable. A whole exchange id needs no asking.
+    """
+    text = line.strip().lower()
+    if not _AN_ID.fullmatch(text) or not any(character.isdigit() for character in text):
+        return ""
+    if len(text) == 36:
+        return reverse("exchange", args=[UUID(text)])
+    found = queries.find(text, limit=2)
+    if len(found) > 1:
+        return url(Filter((Equals("trace", (text,)),))) if len(text) == 32 else ""
+    return reverse("exchange", args=[found[0]]) if found else ""
 
 
 def cursor(text: str) -> Cursor | None:

@@ -14,19 +14,27 @@ from datetime import UTC, datetime, timedelta
 
 NAMES = (
     *("route", "model", "weights", "upstream", "end", "key", "user"),
-    *("session", "conversation", "surface", "group", "id", "capture"),
+    *("session", "conversation", "surface", "group", "id", "trace", "capture"),
 )
-"""What an exchange is compared with by equality. ``weights`` and ``id`` may be a beginning of the value."""
+"""What an exchange is compared with by equality. ``weights``, ``id`` and ``trace`` may be a beginning."""
 NUMBERS = (
     *("least_p", "mean_p", "seconds", "first_token", "prompt_tokens", "tokens", "status", "attempt"),
-    "score",
+    *("entropy", "cost", "score"),
 )
 """What is compared as a number; least_p and mean_p are probabilities, seconds and first_token are seconds,
-score is what a user gave, from 0 to 1."""
+entropy is the mean of the answer's tokens in bits (at least: what is not among the top k counts as one),
+cost is in dollars at today's prices, score is what a user gave, from 0 to 1."""
 FEEDBACK = ("up", "down", "comment", "correction", "score", "any")
 """What ``feedback:`` may ask for: the last thumbs of a user, or that something of the kind was said."""
+LABELS = (
+    *("approved", "rejected", "corrected", "answered"),
+    *("waiting", "conflict", "unjudged", "flagged", "any"),
+)
+"""What ``label:`` may ask for: what judges' verdict was in some queue, or how far they are with it."""
+WORDS = {"feedback": FEEDBACK, "label": LABELS}
+"""Names that have only these values."""
 TIMES = ("since", "until")
-ALIASES = {"version": "model", "finish": "end"}
+ALIASES = {"version": "model", "finish": "end", "adapter": "weights"}
 OPERATORS = ("<=", ">=", "<", ">", "=")
 
 _PLAIN = re.compile(r'[^\s",:\\]+')
@@ -232,10 +240,10 @@ def _term(reader: _Reader) -> Term:
         return Time(name, _time(name, reader.value()))
     if name in NAMES:
         return Equals(name, _values(reader))
-    if name == "feedback":
-        return _feedback(reader)
+    if name in WORDS:
+        return _worded(name, reader)
     reader.at = begin
-    known = ", ".join((*NAMES, "feedback", *NUMBERS, *TIMES, "tag"))
+    known = ", ".join((*NAMES, *WORDS, *NUMBERS, *TIMES, "tag"))
     raise FilterError(reader.part, f"there is no {name}: to filter by. There are: {known}")
 
 
@@ -252,11 +260,11 @@ def _values(reader: _Reader) -> tuple[str, ...]:
     return tuple(values)
 
 
-def _feedback(reader: _Reader) -> Equals:
+def _worded(name: str, reader: _Reader) -> Equals:
     values = _values(reader)
-    if not set(values) <= {*FEEDBACK}:
-        raise FilterError(reader.part, f"feedback is one of {', '.join(FEEDBACK)}")
-    return Equals("feedback", values)
+    if not set(values) <= {*WORDS[name]}:
+        raise FilterError(reader.part, f"{name} is one of {', '.join(WORDS[name])}")
+    return Equals(name, values)
 
 
 def _tag(reader: _Reader) -> Tag:

@@ -13,6 +13,8 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 from django.utils import timezone
 
+from inference.lookups import Price
+
 sha256_hex = RegexValidator(r"^[0-9a-f]{64}$", "A SHA-256 has 64 hexadecimal digits.")
 
 at_least_one = MinValueValidator(1)
@@ -152,6 +154,17 @@ class ModelVersion(models.Model):
         return sorted(
             one.name for one in served if not (one.nano_price("price_in") or one.nano_price("price_out"))
         )
+
+    @classmethod
+    def prices(cls) -> dict[str, Price]:
+        """What every version that costs anything costs now, by name."""
+        found = ((one.name, one.price) for one in cls.objects.select_related("base"))
+        return {name: price for name, price in found if any(price)}
+
+    @property
+    def price(self) -> Price:
+        """Nano-dollars a token, in and out."""
+        return Price(self.nano_price("price_in"), self.nano_price("price_out"))
 
     def nano_price(self, side: Literal["price_in", "price_out"]) -> int:
         """Nano-dollars a token: a thousand times the dollars a million. An adapter may have its base's."""

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import orjson
 from opentelemetry.sdk.trace import ReadableSpan
 
@@ -89,6 +90,27 @@ def certainty(tokens: Tokens | None) -> tuple[float | None, float | None]:
     if tokens is None or not tokens.logprobs:
         return None, None
     return math.exp(sum(tokens.logprobs) / len(tokens.logprobs)), math.exp(min(tokens.logprobs))
+
+
+def mean_entropy(tokens: Tokens | None) -> float | None:
+    """Bits a token, the mean over the answer; None without tokens or alternatives.
+
+    Of each position what is known: the alternatives, the sampled token, and all others as one. So it is at
+    least this much.
+    """
+    if tokens is None or not tokens.ids or not tokens.top_ids:
+        return None
+    offsets = np.asarray(tokens.top_offsets)
+    owner = np.repeat(np.arange(len(tokens.ids)), np.diff(offsets))
+    sampled = np.exp(np.minimum(0.0, np.asarray(tokens.logprobs)))
+    outside = np.ones(len(tokens.ids), bool)
+    outside[owner[np.asarray(tokens.top_ids) == np.asarray(tokens.ids)[owner]]] = False
+    known = np.exp(np.minimum(0.0, np.asarray(tokens.top_logprobs)))
+    parts = np.concatenate([known, sampled[outside]])
+    owner = np.concatenate([owner, np.flatnonzero(outside)])
+    rest = np.maximum(0.0, 1.0 - np.bincount(owner, parts, len(tokens.ids)))
+    # A probability of 0 adds nothing.
+    return float(-sum(np.dot(p, np.log2(np.where(p > 0, p, 1.0))) for p in (parts, rest)) / len(tokens.ids))
 
 
 def rows(record: Record) -> list[Row]:
@@ -195,12 +217,13 @@ FACT_COLUMNS = (
         "least_p",
         "question",
     ),
-    "answer",
+    *("answer", "entropy"),
 )
 
 
 def _fact(one: Exchange) -> Row:
-    mean_p, least_p = certainty(next((t for t in one.tokens if t.choice == 0), None))
+    tokens = next((t for t in one.tokens if t.choice == 0), None)
+    mean_p, least_p = certainty(tokens)
     made = {
         "exchange_id": UUID(one.exchange_id),
         "started_at": moment(one.started_us),
@@ -209,6 +232,7 @@ def _fact(one: Exchange) -> Row:
         "seconds": max(0, one.finished_us - one.started_us) / 1e6,
         "mean_p": mean_p,
         "least_p": least_p,
+        "entropy": mean_entropy(tokens),
         "question": question(one.messages)[:CUT],
         "answer": one.choices[0].text[:CUT] if one.choices else "",
     }

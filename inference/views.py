@@ -24,21 +24,13 @@ def exchanges(request: HttpRequest) -> HttpResponse:
     """
     if "newest" in request.GET:
         return _newer(request)
-    if pasted := _pasted(request.GET.get("q", "")):
-        return redirect("exchange", exchange_id=pasted)
     try:
+        if pasted := explorer.pasted(request.GET.get("q", "")):
+            return redirect(pasted)
         found = explorer.context(request.GET)
     except Unavailable:
         found = {"down": True, "line": request.GET.get("q", "")}
     return render(request, "inference/exchanges.html", found)
-
-
-def _pasted(line: str) -> UUID | None:
-    """An exchange's whole id, where a filter is expected."""
-    try:
-        return UUID(line.strip()) if len(line.strip()) == 36 else None
-    except ValueError:
-        return None
 
 
 def _newer(request: HttpRequest) -> HttpResponse:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from inference.conditions import AT, COLUMNS, where
-from inference.filters import FEEDBACK, Filter
+from inference.filters import NAMES, WORDS, Filter
 from inference.queries.asking import FAILED, ask
 from inference.rows import moment
 from inference.stored import Bucket, Cursor, ExchangeSummary, Page, microseconds
@@ -94,9 +94,9 @@ def histogram(filter: Filter, buckets: int = 60) -> list[Bucket]:  # noqa: A002
 
 def suggest(name: str, beginning: str = "", limit: int = 20) -> list[str]:
     """Values of a name that filters know (route, model, key …), the most frequent of 30 days first."""
-    if name == "feedback":
-        return [one for one in FEEDBACK if one.startswith(beginning)][:limit]
-    if name not in COLUMNS or name == "id":
+    if name in WORDS:
+        return [one for one in WORDS[name] if one.startswith(beginning)][:limit]
+    if name not in NAMES or name in ("id", "trace"):
         return []
     rows = ask(
         f"SELECT toString({COLUMNS[name]}) AS value FROM facts "  # noqa: S608

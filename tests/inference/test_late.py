@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inference import clickhouse, late, queries
+from inference import clickhouse, heatmap, late, queries
 from inference.clickhouse import Store, Unavailable
 from inference.drain import Drain
 from inference.engine.recorder import Recorder
@@ -82,9 +82,16 @@ def drain(spool: Path, **options: Any) -> None:
         one.close()
 
 
-def facts(store: Store) -> list[tuple[str, float | None, float | None]]:
-    found = store.query("SELECT toString(exchange_id), mean_p, least_p FROM facts FINAL ORDER BY started_at")
+def facts(store: Store) -> list[tuple[str, float | None, float | None, float | None]]:
+    sql = "SELECT toString(exchange_id), mean_p, least_p, entropy FROM facts FINAL ORDER BY started_at"
+    found = store.query(sql)
     return [tuple(row) for row in found.result_rows]
+
+
+def entropy_of(logprob: float) -> float:
+    """Of a position as the engine keeps it here: this token and one of -3."""
+    known = [math.exp(logprob), math.exp(-3.0)]
+    return heatmap.entropy(known)
 
 
 @pytest.mark.parametrize("order", [("engine", "proxy"), ("proxy", "engine")])
@@ -98,8 +105,9 @@ def test_tokens_join_their_exchange_whichever_comes_first(
         drain(tmp_path / name, batch=2)
     mean = math.exp(sum(LOGPROBS) / 2)
     assert [name for name, *_ in facts(store)] == [one.exchange_id for one in some]
-    for _, mean_p, least_p in facts(store):
+    for _, mean_p, least_p, entropy in facts(store):
         assert (mean_p, least_p) == pytest.approx((mean, math.exp(-1.5)))
+        assert entropy == pytest.approx(sum(map(entropy_of, LOGPROBS)) / 2)
     found = queries.exchange(some[0].exchange_id)
     assert found is not None
     (tokens,) = found.tokens
@@ -147,7 +155,7 @@ def test_a_scoring_stands_beside_and_changes_no_facts(store: Store, tmp_path: Pa
     engine_keeps(tmp_path / "engine", one, source="teacher", weights="f" * 64)
     drain(tmp_path / "proxy")
     drain(tmp_path / "engine")
-    assert facts(store) == [(one.exchange_id, None, None)]
+    assert facts(store) == [(one.exchange_id, None, None, None)]
     found = queries.exchange(one.exchange_id)
     assert found is not None
     assert [tokens.source for tokens in found.tokens] == ["teacher"]
@@ -170,7 +178,7 @@ def test_a_join_that_was_cut_off_is_made_up_for(
     with pytest.raises(Unavailable):
         broken.step()
     broken.close()
-    assert facts(store) == [(one.exchange_id, None, None)]
+    assert facts(store) == [(one.exchange_id, None, None, None)]
     monkeypatch.setattr(late, "join", plain)
     drain(tmp_path / "engine")
     assert facts(store)[0][1] is not None

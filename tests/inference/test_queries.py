@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
-from inference import clickhouse, filters, kept, queries, storing
+from inference import clickhouse, filters, kept, lookups, queries, storing
 from inference.exchange import Exchange, parse
+from inference.filters import FilterError
 from inference.queries import Cursor
 from tests.inference import spooled
 
@@ -113,6 +114,11 @@ def test_rows_say_what_the_explorer_shows(stored: list[Exchange]) -> None:
         ("since:2026-11-20T12:40", 6),
         ("since:2026-11-20T12:00 until:2026-11-20T12:10", 10),
         ("since:2026-11-21", 0),
+        (f"adapter:{ADAPTER[:8]}", 1),
+        (f"trace:{41:032x}", 1),
+        ("entropy:>=0", 45),
+        ("entropy:>0.73", 1),
+        ("entropy:<=0.73", 44),
         ("seconds:>1 first_token:<1 surface:chat capture:wire", 46),
     ],
 )
@@ -122,6 +128,44 @@ def test_each_term_narrows(stored: list[Exchange], line: str, count: int) -> Non
     bars = queries.histogram(filters.parse(line), 10)
     assert sum(bar.count for bar in bars) == count
     assert len(bars) <= 10
+
+
+def test_cost_is_what_versions_cost_now(stored: list[Exchange], monkeypatch: pytest.MonkeyPatch) -> None:
+    # 20 tokens in at 1,000 and 3 out at 5,000 nano-dollars: 35 millionths of a dollar.
+    lookups.know_prices(lambda: {"desk-c3": lookups.Price(1000, 5000)})
+    assert len(ids("cost:>0.0000349")) == len(ids("cost:<0.0000351 cost:>0")) == 1
+    assert len(ids("cost:0")) == 45
+    lookups.know_prices(dict)
+    assert ids("cost:>0") == []
+    monkeypatch.setattr(lookups, "_prices", [])
+    with pytest.raises(FilterError, match="not known here"):
+        ids("cost:>0")
+
+
+def test_labels_are_asked_for_their_exchanges(
+    stored: list[Exchange], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def some(labels: object, since: object, until: object, most: int) -> list[UUID]:
+        asked.append((labels, since, until))
+        return [UUID(one.exchange_id) for one in stored[:2]]
+
+    monkeypatch.setattr(lookups, "_labelled", [some])
+    assert len(ids("label:approved,any until:2026-11-20T12:01")) == 1
+    assert asked == [(("approved", "any"), None, datetime(2026, 11, 20, 12, 1, tzinfo=UTC))]
+
+
+def test_as_many_labels_as_may_be_named_can_be_asked(
+    stored: list[Exchange], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookups, "_labelled", [lambda *_: [uuid4() for _ in range(lookups.MOST_LABELLED)]])
+    assert ids("label:any") == []
+    monkeypatch.setattr(
+        lookups, "_labelled", [lambda *_: [uuid4() for _ in range(lookups.MOST_LABELLED + 1)]]
+    )
+    with pytest.raises(FilterError, match="narrow the time"):
+        ids("label:any")
 
 
 def test_a_histogram_has_no_gaps(stored: list[Exchange]) -> None:

@@ -4,8 +4,10 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import orjson
 import pytest
 from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
 from pytest_django.fixtures import Settings
@@ -134,6 +136,21 @@ def test_an_id_pasted_into_the_filter_opens_the_exchange(emil: Client) -> None:
     pasted = "01a20a04-9cd6-702b-b604-b7998dfff6d1"
     answer = emil.get(reverse("exchanges"), {"q": f" {pasted} "})
     assert answer.headers["Location"] == reverse("exchange", args=[pasted])
+    for text in (ONE.exchange_id.upper(), ONE.exchange_id[-8:], ONE.trace_id):
+        found = emil.get(reverse("exchanges"), {"q": text})
+        assert found.headers["Location"] == reverse("exchange", args=[ONE.exchange_id])
+
+
+def test_a_trace_of_several_exchanges_is_listed_and_words_are_looked_for(
+    emil: Client, monkeypatch: pytest.MonkeyPatch, filled: str
+) -> None:
+    monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", filled + "_traces")
+    answered.store(ONE, answered.exchange(8, trace_id=ONE.trace_id))
+    found = emil.get(reverse("exchanges"), {"q": ONE.trace_id})
+    assert found.headers["Location"] == f"{reverse('exchanges')}?q=trace%3A{ONE.trace_id}"
+    assert emil.get(found.headers["Location"]).text.count("data-row>") == 2
+    assert "matches" in emil.get(reverse("exchanges"), {"q": "deadbeef"}).text
+    assert "matches" in emil.get(reverse("exchanges"), {"q": "0" * 31}).text
 
 
 def test_older_and_newer_lead_back(emil: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,6 +320,22 @@ def test_what_users_said_stands_beside_the_exchange(emil: Client) -> None:
 def test_an_app_that_left_after_the_end_is_said(emil: Client) -> None:
     assert "left before it had taken" in page(emil, CUT)
     assert "left before it had taken" not in page(emil, ONE)
+
+
+def test_the_command_line_reads_the_same_filter_and_tells_nothing_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("flywheel.management.commands.exchanges._PAGE", 2)
+    call_command("exchanges", "--limit", "5")
+    lines = [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["exchange_id"] for line in lines] == [
+        one.exchange_id for one in sorted(ALL, key=lambda one: -one.started_us)[:5]
+    ]
+    assert "question" not in lines[0]
+    call_command("exchanges", "end:length", "--count")
+    assert capsys.readouterr().out == "1\n"
+    with pytest.raises(CommandError, match="rote:x"):
+        call_command("exchanges", "rote:x")
 
 
 def test_spans_from_outside_stand_in_one_tree(emil: Client) -> None:
