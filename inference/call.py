@@ -165,7 +165,7 @@ class Call:
         capturing = self._capturing(route, version)
         plan = self._plan(body, route, version, capturing)
         self._again = lambda: self._plan(body, route, version, capturing)
-        self._room.metrics.captures.labels(plan.capture).inc()
+        self._room.metrics.captured(plan.capture).inc()
         self._record.open(
             self._request,
             model=self._model,

@@ -47,10 +47,11 @@ def context(headers: dict[bytes, bytes]) -> Context:
     match = _TRACEPARENT.match(_text(headers, b"traceparent"))
     if match is not None and not (int(match[1], 16) and int(match[2], 16)):
         match = None
+    drawn = os.urandom(24)
     return Context(
-        trace_id=match[1] if match else os.urandom(16).hex(),
+        trace_id=match[1] if match else drawn[8:].hex(),
         parent_span_id=match[2] if match else "",
-        span_id=os.urandom(8).hex(),
+        span_id=drawn[:8].hex(),
         flags=match[3] if match else "01",
         state=_text(headers, b"tracestate") if match else "",
         user=_text(headers, b"x-flywheel-user"),

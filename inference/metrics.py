@@ -1,5 +1,7 @@
 """What a proxy counts about itself, for Prometheus."""
 
+from functools import cache
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _FAST = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0)
@@ -76,6 +78,11 @@ class Metrics:
             ["upstream"],
             registry=registry,
         )
+        # Looking a child up by its labels takes longer than counting: both have few.
+        self.ended = cache(self.exchanges.labels)
+        """The counter of exchanges by surface and end reason."""
+        self.captured = cache(self.captures.labels)
+        """The counter of exchanges by how their tokens are captured."""
 
     def dropped_so_far(self) -> float:
         """Captures that this process dropped."""

@@ -65,7 +65,8 @@ class Upstreams:
     ) -> None:
         self._metrics, self._clock = metrics, clock
         self._pool = Pool(silence_seconds, connect_seconds)
-        self._heads: dict[tuple[Upstream, str], tuple[Origin, bytes]] = {}
+        self._heads: dict[tuple[str, str], tuple[Upstream, Origin, bytes]] = {}
+        """What a request begins with, by the engine's name and the path; and the engine as it was then."""
         self._health: dict[str, Health] = {}
 
     def start(self) -> None:
@@ -99,7 +100,7 @@ class Upstreams:
     def keep(self, names: Collection[str]) -> None:
         """Forget all engines but these."""
         self._health = {name: health for name, health in self._health.items() if name in names}
-        self._heads = {key: head for key, head in self._heads.items() if key[0].name in names}
+        self._heads = {key: head for key, head in self._heads.items() if key[0] in names}
 
     def measure(self) -> None:
         """Bring the gauges up to date."""
@@ -181,10 +182,10 @@ class Upstreams:
         log.warning("the engine %s gets no calls for a while: %s", name, why)
 
     async def _ask(self, upstream: Upstream, path: str, body: bytes, headers: bytes) -> Response:
-        known = self._heads.get((upstream, path))
-        if known is None:
-            known = self._heads[upstream, path] = _head(upstream, path)
-        origin, head = known
+        known = self._heads.get((upstream.name, path))
+        if known is None or known[0] is not upstream:
+            known = self._heads[upstream.name, path] = upstream, *_head(upstream, path)
+        _, origin, head = known
         return await self._pool.ask(
             origin, b"%b%bcontent-length: %d\r\n\r\n%b" % (head, headers, len(body), body)
         )

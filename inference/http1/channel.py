@@ -6,7 +6,8 @@ in between. Leaving a response early closes its connection, which is how an engi
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
@@ -29,18 +30,19 @@ class SilentError(TimeoutError):
     """Nothing came for too long."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Origin:
-    """Where an engine listens."""
+    """Where an engine listens. The same address is the same object, since each request looks it up."""
 
     host: str
     port: int
     tls: bool
     prefix: str
     """What its paths begin with."""
-    authority: str = field(compare=False)
+    authority: str
 
     @classmethod
+    @cache
     def parse(cls, url: str) -> "Origin":
         """From a base address. Raises ValueError."""
         parts = urlsplit(url)
@@ -71,7 +73,10 @@ class Response:
 
     def header(self, name: bytes) -> bytes:
         """A header's value by its name in lower case, or nothing."""
-        return next((value for one, value in self.headers if one.lower() == name), b"")
+        for one, value in self.headers:
+            if one.lower() == name:
+                return value
+        return b""
 
     async def read(self) -> bytes:
         """The whole body. Raises BrokenOffError, SilentError."""

@@ -16,7 +16,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from inference.spool.frames import (
     Packer,
     Position,
     encode,
+    lay_out,
     lock_name,
     mark_again,
     segment_name,
@@ -339,7 +340,7 @@ class Spool:
         try:
             if self.error:
                 self._resume()
-            frames = list(self._encoded(batch))
+            frames = self._encoded(batch)
             self._keep(frames)
             try:
                 if self._dropped:
@@ -356,20 +357,25 @@ class Spool:
             return self.error
         return ""
 
-    def _encoded(self, batch: list[_Entry]) -> Iterator[tuple[bytes, Recording]]:
-        """The frames of what is not lost yet. What can't be encoded is lost, alone."""
+    def _encoded(self, batch: list[_Entry]) -> list[tuple[bytes, Recording]]:
+        """The frames of what is not lost yet. What can't be laid out is lost, alone."""
+        laid: list[tuple[_Entry, bytes]] = []
         for entry in batch:
             if entry.recording.lost:
                 continue
             try:
-                payload = self._packer.pack(entry.header, entry.body)
+                laid.append((entry, lay_out(entry.header, entry.body)))
             except Exception as error:
                 log.exception("an exchange can't be encoded")
                 self._lose(entry.recording, f"{type(error).__name__}: {error}")
-                continue
-            entry.recording.written = True
+            else:
+                entry.recording.written = True
+        payloads = self._packer.pack([plain for _, plain in laid])
+        frames = []
+        for (entry, _), payload in zip(laid, payloads, strict=True):
             frame = encode(entry.kind, entry.sequence, self.epoch, entry.recording.exchange_id, payload)
-            yield frame, entry.recording
+            frames.append((frame, entry.recording))
+        return frames
 
     def _keep(self, frames: list[tuple[bytes, Recording]]) -> None:
         self._unsynced += frames
@@ -430,7 +436,7 @@ class Spool:
     def _write_drops(self) -> None:
         """Write down, durably, which exchanges were lost; for want of one, that there was none."""
         ids = list(self._dropped) or [_NOBODY]
-        payload = self._packer.pack(None, b"")
+        (payload,) = self._packer.pack([b""])
         data = b"".join([encode(Kind.DROP, 0, self.epoch, exchange_id, payload) for exchange_id in ids])
         self._written += len(data)
         write(self._file, data)

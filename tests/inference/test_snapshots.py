@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.test import Client
 
 from inference import internal, snapshots
@@ -183,9 +184,14 @@ def test_a_proxy_follows_and_starts_again_from_what_it_kept(
 
     def rename() -> None:
         changed.wait(10)
-        route = Route.objects.get()
-        route.name = "front-desk"
-        route.save()
+        while True:
+            try:
+                route = Route.objects.get()
+                route.name = "front-desk"
+                route.save()
+            except OperationalError:
+                continue  # threads share one SQLite connection in memory, which waits for nobody
+            return
 
     renaming = threading.Thread(target=rename)
     renaming.start()

@@ -13,7 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inference.raw import RawExchange
-from inference.spool import Position, Recording, Spool, SpoolBusyError, SpoolFailedError, SpoolReader
+from inference.spool import (
+    Position,
+    Recording,
+    Spool,
+    SpoolBusyError,
+    SpoolFailedError,
+    SpoolReader,
+    frames,
+    writer,
+)
 from inference.uuid7 import uuid7
 
 # ruff: noqa: ASYNC240 – a test may wait for its disk
@@ -382,14 +391,13 @@ async def test_what_cannot_be_encoded_costs_itself_alone(
     half = spool.record(uuid7())
     half.open({"route": "a lone surrogate \ud800"}, b"{}")
     await half.close({"end_reason": "bad_request"})
-    original = spool._packer.pack
 
-    def pack(header: dict[str, Any] | None, body: bytes) -> bytes:
+    def laid_out(header: dict[str, Any] | None, body: bytes) -> bytes:
         if body == b"poison":
             raise RuntimeError("no such thing")
-        return original(header, body)
+        return frames.lay_out(header, body)
 
-    monkeypatch.setattr(spool._packer, "pack", pack)
+    monkeypatch.setattr(writer, "lay_out", laid_out)
     poisoned, other = begin(spool), begin(spool)
     poisoned.write(b"poison")
     with pytest.raises(SpoolFailedError, match="no such thing"):
