@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from scipy.special import ndtri
+from scipy.special import stdtrit
 
-Z95 = float(ndtri(0.975))
 FEWEST = 20
 """Judged items below which no rate is told."""
+
+_MOST_LEVERAGE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +61,41 @@ def error_rate(
     if len(seen) < FEWEST or population < len(seen):
         return None
     chances = [probability(one.weight, threshold) for one in seen]
-    slope = _slope(seen, chances)
+    slope, leverages = _fit(seen, chances)
     residuals = [one.wrong - slope * one.doubt for one in seen]
     mean = slope * mean_doubt + sum(r / p for r, p in zip(residuals, chances, strict=True)) / population
     # Of the residuals about their mean: what is the same for all exchanges is known from their number.
     level = sum(r / p for r, p in zip(residuals, chances, strict=True)) / sum(1 / p for p in chances)
     mean += level * (1 - sum(1 / p for p in chances) / population)
-    spread = sum((r - level) ** 2 * (1 - p) / p**2 for r, p in zip(residuals, chances, strict=True))
-    half = Z95 * sqrt(spread * len(seen) / max(1, len(seen) - 2)) / population
+    # The fit passes nearer to what it was fitted to than to what it was not: HC3 of MacKinnon and White 1985.
+    apart = [(r - level) / (1 - h) for r, h in zip(residuals, leverages, strict=True)]
+    spread = sum(r**2 * (1 - p) / p**2 for r, p in zip(apart, chances, strict=True))
+    half = _t95(chances) * sqrt(spread) / population
     value = min(1.0, max(0.0, mean))
     return Estimate(value, max(0.0, mean - half), min(1.0, mean + half), len(seen))
 
 
-def _slope(seen: Sequence[Judged], chances: Sequence[float]) -> float:
-    """How much of being wrong goes with doubt: the weighted least-squares slope over all exchanges."""
+def _t95(chances: Sequence[float]) -> float:
+    """Student's quantile for as many as would tell as much if all weighed the same (Kish 1965), less two."""
+    shares = [1 / p for p in chances]
+    alike = sum(shares) ** 2 / sum(share**2 for share in shares)
+    return float(stdtrit(max(2.0, alike - 2), 0.975))
+
+
+def _fit(seen: Sequence[Judged], chances: Sequence[float]) -> tuple[float, list[float]]:
+    """How much of being wrong goes with doubt: the weighted least-squares slope over all exchanges; and each
+    item's leverage on the fit.
+    """
     shares = [1 / p for p in chances]
     whole = sum(shares)
     doubt = sum(s * one.doubt for s, one in zip(shares, seen, strict=True)) / whole
     wrong = sum(s * one.wrong for s, one in zip(shares, seen, strict=True)) / whole
     up = sum(s * (one.doubt - doubt) * (one.wrong - wrong) for s, one in zip(shares, seen, strict=True))
     down = sum(s * (one.doubt - doubt) ** 2 for s, one in zip(shares, seen, strict=True))
-    return up / down if down > 0 else 0.0
+    slope = up / down if down > 0 else 0.0
+    leverages = [
+        s * (1 / whole + ((one.doubt - doubt) ** 2 / down if down > 0 else 0.0))
+        for s, one in zip(shares, seen, strict=True)
+    ]
+    # One that alone decides the fit lies on it, whatever was said of it.
+    return slope, [min(h, _MOST_LEVERAGE) for h in leverages]

@@ -22,6 +22,8 @@ from annotations.models import Assignment, Item, Queue
 
 AHEAD = 2
 """Items reserved behind the one on the screen, so that the next is there at once."""
+_RENEWED_BELOW = 0.9
+"""The share of a lease below which it is renewed: not at each judgement, which would be one more write."""
 _TRIES = 20
 """How often to look for other items when colleagues were faster."""
 
@@ -61,20 +63,20 @@ def reserve(queue: Queue, reviewer: User, count: int = 1 + AHEAD) -> list[Assign
 
     The same call gives the same items until they are judged; what was taken back comes first.
     """
-    until = timezone.now() + timedelta(minutes=queue.lease_minutes)
-    held(queue, reviewer).update(leased_until=until)
+    now = timezone.now()
+    lease = timedelta(minutes=queue.lease_minutes)
     mine = list(held(queue, reviewer)[:count])
-    if len(mine) >= count:
-        return mine
-    _delete_expired(queue, reviewer)
+    if any(place.leased_until < now + lease * _RENEWED_BELOW for place in mine):
+        held(queue, reviewer).update(leased_until=now + lease)
+        mine = list(held(queue, reviewer)[:count])
     for _ in range(_TRIES):
+        if len(mine) >= count:
+            break
         wanted = _candidates(queue, reviewer, count - len(mine))
         if not wanted:
             break
-        _take(queue, reviewer, wanted, until)
+        _take(queue, reviewer, wanted, now + lease)
         mine = list(held(queue, reviewer)[:count])
-        if len(mine) >= count:
-            break
     return mine
 
 
@@ -135,16 +137,11 @@ def give_up_others(item: Item, reviewer: User) -> None:
     Assignment.objects.filter(item=item, done_at=None).exclude(reviewer=reviewer).delete()
 
 
-def _delete_expired(queue: Queue, reviewer: User) -> None:
-    Assignment.objects.filter(
-        queue=queue, done_at=None, slot__isnull=False, leased_until__lt=timezone.now()
-    ).exclude(reviewer=reviewer).delete()
-
-
 def free_items(queue: Queue) -> models.QuerySet[Item]:
-    """Items with a place that nobody holds, in the queue's order."""
+    """Items with a place that nobody holds, in the queue's order. A lease that ran out holds none."""
     taken = (
         Assignment.objects.filter(item=OuterRef("pk"), slot__isnull=False)
+        .filter(Q(done_at__isnull=False) | Q(leased_until__gte=timezone.now()))
         .order_by()
         .values("item")
         .annotate(n=Count("pk"))
@@ -172,15 +169,19 @@ def _candidates(queue: Queue, reviewer: User, count: int) -> list[Item]:
 
 def _take(queue: Queue, reviewer: User, items: list[Item], until: datetime) -> None:
     """Insert places unless somebody else's are there; who won is read afterwards."""
-    skips = Assignment.objects.filter(item__in=items, reviewer=reviewer, slot=None, done_at=None)
-    skipped = dict(skips.values_list("item_id", "skipped_at"))
-    skips.delete()
-    taken: dict[int, list[int | None]] = {item.pk: [] for item in items}
-    for item_id, slot in Assignment.objects.filter(item__in=items).values_list("item_id", "slot"):
-        taken[item_id].append(slot)
+    now = timezone.now()
+    there: dict[int, list[Assignment]] = {item.pk: [] for item in items}
+    for place in Assignment.objects.filter(item__in=items):
+        there[place.item_id].append(place)
+    gone = [place for places in there.values() for place in places if _given_up(place, reviewer, now)]
+    if gone:
+        # Still as they were seen: one that was judged or renewed meanwhile stays.
+        seen = Assignment.objects.filter(pk__in=[place.pk for place in gone], done_at=None)
+        seen.filter(Q(slot=None) | Q(leased_until__lt=now)).delete()
     places = []
     for item in items:
-        slot = _free_slot(queue, taken[item.pk])
+        skips = [place.skipped_at for place in there[item.pk] if place in gone and place.slot is None]
+        slot = _free_slot(queue, [place.slot for place in there[item.pk] if place not in gone])
         if slot is not None:
             places.append(
                 Assignment(
@@ -190,10 +191,19 @@ def _take(queue: Queue, reviewer: User, items: list[Item], until: datetime) -> N
                     reviewer=reviewer,
                     key=make_key(item.pk, reviewer.pk),
                     leased_until=until,
-                    skipped_at=skipped.get(item.pk),
+                    skipped_at=skips[0] if skips else None,
                 )
             )
     Assignment.objects.bulk_create(places, ignore_conflicts=True)
+
+
+def _given_up(place: Assignment, reviewer: User, now: datetime) -> bool:
+    """Whether a place makes room: somebody else's lease that ran out, or what this person skipped."""
+    if place.done_at is not None:
+        return False
+    if place.slot is None:
+        return place.reviewer_id == reviewer.pk
+    return place.reviewer_id != reviewer.pk and place.leased_until < now
 
 
 def _free_slot(queue: Queue, taken: Iterable[int | None]) -> int | None:

@@ -70,9 +70,10 @@ class Elsewhere:
 
 def elsewhere(queue: Queue, reviewer: User) -> Elsewhere:
     """Why nothing is here for this person although something waits."""
-    places = Assignment.objects.filter(queue=queue, done_at=None, slot__isnull=False).exclude(
-        reviewer=reviewer
-    )
+    now = timezone.now()
+    places = Assignment.objects.filter(
+        queue=queue, done_at=None, slot__isnull=False, leased_until__gte=now
+    ).exclude(reviewer=reviewer)
     ends = list(places.order_by("-leased_until").values_list("leased_until", flat=True))
     return Elsewhere(len(ends), ends[0] if ends else None)
 

@@ -85,7 +85,8 @@ def lock(item: Item) -> None:
     An update rather than SELECT … FOR UPDATE: it locks the row in PostgreSQL and means the same in SQLite.
     """
     Item.objects.filter(pk=item.pk).update(revision=F("revision") + 1)
-    item.refresh_from_db()
+    # Only what judging changes, so that the item's queue stays read.
+    item.refresh_from_db(fields=[*_WRITTEN, "revision"])
 
 
 def settle(item: Item) -> Verdict:

@@ -107,11 +107,12 @@ def review_judge(request: HttpRequest, queue: Queue, user: User) -> HttpResponse
     """Take a judgement in. 409, 410 and 422 bring the item back with what was typed."""
     item = _item(request, queue)
     key, said = request.POST.get("key", ""), _said(request.POST)
+    began, judged = timezone.now(), None
     try:
         if said.decision == "skip":
             leases.skip(item, user, key)
         else:
-            judging.judge(item, user, key, said, seconds=_seconds(request.POST))
+            judged = judging.judge(item, user, key, said, seconds=_seconds(request.POST))
     except judging.Unknown as unknown:
         raise Http404(unknown.message) from unknown
     except NotTaken as told:
@@ -119,8 +120,11 @@ def review_judge(request: HttpRequest, queue: Queue, user: User) -> HttpResponse
         return _returned(request, queue, user, back)
     if not is_fragment(request):
         return redirect("review", queue.slug)
-    context = _context(queue, user)
-    context["showings"] = _next(queue, user, context["progress"], _held(request.POST))
+    # One that was sent again is not always the last.
+    last = judged if judged and judged.created_at >= began else showing.last(queue, user)
+    so_far = progress.of(queue, user)
+    context = {"queue": queue, "progress": so_far, "last": last}
+    context["showings"] = _next(queue, user, so_far, _held(request.POST))
     return render(request, "annotations/reply.html", context)
 
 
@@ -246,7 +250,7 @@ def _item(request: HttpRequest, queue: Queue) -> Item:
     pk = request.POST.get("item", "")
     if not pk.isdecimal():
         raise Http404
-    item = get_object_or_404(queue.items.select_related("queue"), pk=pk)
+    item = get_object_or_404(queue.items, pk=pk)
     item.queue = queue
     return item
 

@@ -16,7 +16,11 @@ EFFORT = 200
 def main() -> None:
     options = argparse.ArgumentParser(prog="python -m bench.annotations", description=__doc__)
     options.add_argument("--items", type=int, default=1_000_000, help="in the queue that is judged")
+    options.add_argument("--tune", action="store_true", help="only say what other weights would give")
     given = options.parse_args()
+    if given.tune:
+        _tune()
+        return
     with tempfile.TemporaryDirectory() as folder:
         os.environ["FLYWHEEL_DATABASE_URL"] = f"sqlite:///{Path(folder) / 'bench.sqlite3'}"
         os.environ["FLYWHEEL_ALLOWED_HOSTS"] = "testserver"
@@ -27,26 +31,39 @@ def main() -> None:
         print(json.dumps({**_choosing(), **_speed(given.items)}))
 
 
+def _tune() -> None:
+    from bench.annotations import choosing, traffic
+
+    half, _ = choosing.halves(traffic.load())
+    print(f"{len(half):,} answers of the half to tune on, {EFFORT} judged")
+    choosing.tune(half, EFFORT)
+
+
 def _choosing() -> dict[str, float]:
     from bench.annotations import choosing, traffic
 
-    sample = traffic.load()
-    doubtful, even = (choosing.choose(sample, EFFORT, uncertain) for uncertain in (True, False))
+    _, sample = choosing.halves(traffic.load())
+    doubtful = choosing.choose(sample, EFFORT, choosing.weigh(sample))
+    even = choosing.choose(sample, EFFORT, [1.0] * len(sample))
+    usual = choosing.classical(sample, EFFORT)
     wrong = mean(one.wrong for one in sample)
-    classical = 2 * 1.96 * (wrong * (1 - wrong) / EFFORT * (1 - EFFORT / len(sample))) ** 0.5
     print(
         f"{len(sample):,} answers of the model, {wrong:.1%} wrong; {EFFORT} judged, {choosing.DRAWS:,} draws"
     )
-    for name, told in (("least sure first", doubtful), ("at random", even)):
+    for name, told in (("less sure sooner", doubtful), ("at random", even)):
         print(
             f"  {name:17} {told.found:6.1f} errors found, bias {told.bias:+.2f} σ, "
             f"interval {told.width:.4f} wide, holds the truth {told.covered:.1%}"
         )
-    print(f"  at random, told without the model's doubt: interval {classical:.4f} wide")
+    print(f"  at random, told without the model's doubt: interval {usual:.4f} wide")
+    print(
+        f"  the {EFFORT} least sure outright, of which no rate follows: "
+        f"{choosing.outright(sample, EFFORT)} errors"
+    )
     return {
         "errors_found_vs_random": round(doubtful.found / even.found, 3),
         "estimate_bias_sigma": round(doubtful.bias, 2),
-        "interval_vs_random": round(doubtful.width / classical, 3),
+        "interval_vs_random": round(doubtful.width / usual, 3),
         "interval_vs_random_with_doubt": round(doubtful.width / even.width, 3),
     }
 

@@ -19,8 +19,12 @@ MOST_TOKENS = 12
 
 def main(model_folder: str, adapter: str, phrases: str, out: str) -> None:
     tokenizer = AutoTokenizer.from_pretrained(model_folder, padding_side="left")
-    base = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.bfloat16)
-    model = PeftModel.from_pretrained(base, adapter).merge_and_unload().eval()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    # As the trainer chooses: 16-bit floats where there are kernels for them.
+    fast = device == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    dtype = torch.bfloat16 if fast else torch.float32
+    base = AutoModelForCausalLM.from_pretrained(model_folder, dtype=dtype)
+    model = PeftModel.from_pretrained(base, adapter).merge_and_unload().to(device).eval()
     rows = [json.loads(line) for line in Path(phrases).read_text().splitlines()]
     with Path(out).open("w") as file, torch.inference_mode():
         for start in range(0, len(rows), BATCH):
@@ -29,7 +33,7 @@ def main(model_folder: str, adapter: str, phrases: str, out: str) -> None:
                 tokenizer.apply_chat_template(r["messages"], add_generation_prompt=True, tokenize=False)
                 for r in batch
             ]
-            given = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
+            given = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False).to(device)
             made = model.generate(
                 **given,
                 max_new_tokens=MOST_TOKENS,
@@ -38,8 +42,8 @@ def main(model_folder: str, adapter: str, phrases: str, out: str) -> None:
                 return_dict_in_generate=True,
                 pad_token_id=tokenizer.eos_token_id,
             )
-            ids = made.sequences[:, given["input_ids"].shape[1] :]
-            probabilities = torch.stack(made.logits, 1).float().softmax(-1)
+            ids = made.sequences[:, given["input_ids"].shape[1] :].cpu()
+            probabilities = torch.stack(made.logits, 1).float().softmax(-1).cpu()
             for row, answer, chances in zip(batch, ids, probabilities, strict=True):
                 file.write(json.dumps(told(row, answer, chances, tokenizer)) + "\n")
             print(f"  {min(start + BATCH, len(rows))} of {len(rows)} answers", flush=True)

@@ -4,9 +4,9 @@ Kept in traffic.jsonl, so that later benches need neither engine nor minutes. Ma
 
     python -m bench.annotations.traffic
 
-from the desk's phrases: the demonstration's model learns from some of them with the project's own trainer and
-answers others, of categories it never saw. Same seeds, same phrases; the arithmetic of another machine may
-differ in the last digit.
+from the desk's own traffic: the demonstration's model learns from the first phrases of it, as many as four
+turns of the wheel judge, with the project's own trainer, and answers those that come next. Same phrases each
+time; the arithmetic of another machine may differ in the last digit.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flywheel.local import coding
+from flywheel.local import coding, traffic
 from flywheel.local.engine import BASE_MODEL
 from flywheel.local.home import ENGINE_PYTHON, ROOT, Home
 
 SAMPLE = Path(__file__).with_name("traffic.jsonl")
-LEARNT, ASKED, EPOCHS = 384, 1500, 2
+LEARNT, WATCHED, ASKED, EPOCHS = 1024, 8, 2400, 3
 _CONFIG = {"rank": 16, "alpha": 32, "learning_rate": 1e-3, "batch_size": 8, "seed": 1, "max_tokens": 128}
 
 
@@ -64,18 +64,17 @@ def _write(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
 
 def make(model: Path, out: Path = SAMPLE) -> None:
     """Train, answer, and write the sample, whole or not at all. Minutes long."""
-    train, exam = coding.split(coding.phrases(), 0.4, seed=1)
+    phrases = coding.draw(LEARNT + WATCHED + ASKED, traffic.SEED)
+    learnt, asked = phrases[: LEARNT + WATCHED], phrases[LEARNT + WATCHED :]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        learnt = coding.draw(LEARNT + 8, 1, train)
         rows = [
             {"messages": [*_messages(one), {"role": "assistant", "content": one.label}]} for one in learnt
         ]
-        _write(folder / "train.jsonl", rows[8:])
-        _write(folder / "watch.jsonl", rows[:8])
+        _write(folder / "train.jsonl", rows[WATCHED:])
+        _write(folder / "watch.jsonl", rows[:WATCHED])
         config = _CONFIG | {"model": str(model), "base_name": BASE_MODEL, "epochs": EPOCHS}
         (folder / "config.json").write_text(json.dumps(config))
-        asked = coding.draw(ASKED, 1, exam)
         _write(folder / "asked.jsonl", [{"messages": _messages(one), "right": one.label} for one in asked])
         trainer = ROOT / "flywheel" / "trainer" / "train_lora.py"
         command = [str(ENGINE_PYTHON), str(trainer), name]

@@ -14,7 +14,7 @@ from inference.queries.asking import ask
 from inference.rows import CUT
 from inference.stored import Candidate, Draw
 
-LEAST_WEIGHT, SHARPNESS = 0.04, 2.0
+LEAST_WEIGHT, SHARPNESS = 0.06, 0.75
 """Of a draw by doubt: the weight of an answer without any, and how steeply it rises to 1."""
 Order = Literal["random", "uncertain", "newest"]
 _DRAWN = "exchange_id, attempt, started_at, conversation, `group`, mean_p, least_p"

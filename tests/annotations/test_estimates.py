@@ -14,6 +14,7 @@ from annotations.judging import Judgement
 from annotations.models import Queue
 from inference import clickhouse as store
 from inference import storing
+from inference.queries.draws import LEAST_WEIGHT, SHARPNESS
 from tests.annotations.conftest import MakeQueue
 from tests.annotations.test_queue_views import exchanges
 from tests.inference import spooled
@@ -87,7 +88,9 @@ def test_a_draw_by_doubt_keeps_each_items_probability(
     for item in queue.items.all():
         assert item.position < queue.threshold
         assert item.probability == pytest.approx(min(1.0, item.weight * queue.threshold))
-        assert item.weight == pytest.approx(0.04 + 0.96 * item.doubt**2, abs=1e-6)
+        assert item.weight == pytest.approx(
+            LEAST_WEIGHT + (1 - LEAST_WEIGHT) * item.doubt**SHARPNESS, abs=1e-6
+        )
     before = dict(queue.items.values_list("pk", "probability"))
     assert sampling.fill(queue, 20) == 20
     assert queue.items.count() == 40

@@ -2,8 +2,10 @@ from collections.abc import Mapping
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.http import HttpResponse
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from annotations import judging, leases
@@ -254,3 +256,15 @@ def test_hostile_text_is_text(make_queue: MakeQueue, alice: User) -> None:
     assert "<img src=x" not in page
     assert 'href="javascript' not in page
     assert "</textarea><b>" not in page
+
+
+@pytest.mark.parametrize("items", [8, 60])
+def test_a_judgement_asks_as_many_queries_however_many_items_wait(
+    make_queue: MakeQueue, alice: User, items: int
+) -> None:
+    queue, client = make_queue(items), signed_in(alice)
+    for _ in range(2):
+        place = leases.reserve(queue, alice)[0]
+        with CaptureQueriesContext(connection) as asked:
+            assert post(client, place, "approve", FRAGMENT).status_code == 200
+    assert len(asked) <= 23, "\n".join(one["sql"] for one in asked)  # savepoints of the test's among them
