@@ -1,7 +1,7 @@
 """Files addressed by what they hold: a SHA-256 names them, and reading checks it.
 
 Knows the folder or bucket (setting ARTEFACTS, anything fsspec can open). Does not know what is in the files,
-and deletes nothing.
+nor who still needs one: only erasure deletes any.
 """
 
 import hashlib
@@ -50,6 +50,16 @@ def get(digest: str) -> bytes:
     if hashlib.sha256(content).hexdigest() != digest:
         raise DamagedError(f"The file {digest} in {settings.ARTEFACTS} was changed: restore it from a copy.")
     return content
+
+
+def delete(digest: str) -> bool:
+    """Delete a file; False when there was none. Versions that a bucket keeps are its owner's matter."""
+    files, path = _place(digest)
+    try:
+        files.rm_file(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _place(digest: str) -> tuple[Any, str]:

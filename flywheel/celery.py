@@ -24,6 +24,11 @@ app.conf.beat_schedule = {
     # The first is a page's hint that got lost, the second a worker that died: both wait at most this long.
     "resend-due-jobs": {"task": "flywheel.resend_due", "schedule": 10.0, "options": {"expires": 10}},
     "fill-queues": {"task": "flywheel.fill_queues", "schedule": 300.0, "options": {"expires": 300}},
+    "erase-late-arrivals": {
+        "task": "flywheel.erase_late_arrivals",
+        "schedule": 300.0,
+        "options": {"expires": 300},
+    },
     # After Redis was wiped, a budget is as it was within two of these.
     "rebuild-budgets": {"task": "flywheel.rebuild_budgets", "schedule": 60.0, "options": {"expires": 60}},
 }

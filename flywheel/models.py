@@ -1,5 +1,6 @@
 """The turn of the wheel: jobs, datasets, training runs, evaluations, rollouts, and sign-in links."""
 
+import uuid
 from typing import ClassVar
 
 from django.conf import settings
@@ -28,6 +29,7 @@ class Job(models.Model):
         TRAINING = "training", "train an adapter"
         EVALUATION = "evaluation", "evaluate"
         ROLLOUT = "rollout", "roll out"
+        ERASURE = "erasure", "erase a user's data"
 
     kind = models.CharField(max_length=12, choices=Kind)
     key = models.CharField(max_length=120, unique=True, help_text="The form's key: pressed twice, done once.")
@@ -227,6 +229,32 @@ class Rollout(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("rollout", args=[self.pk])
+
+
+class Erasure(models.Model):
+    """The receipt of one user's erasure. Holds no personal data: whose it was is a salted hash.
+
+    What it says of the user's data are places and numbers; what it says of what used them are names of ours.
+    """
+
+    uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    job = models.OneToOneField(Job, models.PROTECT, related_name="erasure")
+    salt = models.CharField(max_length=64, editable=False)
+    hash = models.CharField(max_length=64, db_index=True, help_text="SHA-256 of salt and user id.")
+    before = models.DateTimeField(help_text="What began before this is erased.")
+    counts = models.JSONField(default=dict, help_text="place → how many were there")
+    used = models.JSONField(default=dict, help_text="kind → names of what was made with the data")
+    files = models.JSONField(default=list, help_text="SHA-256 of files still to be deleted")
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+
+    def __str__(self) -> str:
+        return f"Erasure {self.pk}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("erasure", args=[self.pk])
 
 
 class SignInLink(models.Model):

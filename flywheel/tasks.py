@@ -5,7 +5,7 @@ import logging
 import redis
 
 from annotations import sampling
-from flywheel import datasets, evaluation, jobs, rollout, training
+from flywheel import datasets, erasure, evaluation, jobs, rollout, training
 from flywheel.celery import app
 from flywheel.models import Job
 from inference import budgets
@@ -18,6 +18,7 @@ WORK: dict[str, jobs.Work] = {
     Job.Kind.TRAINING: lambda job, lease: training.supervise(job.training_run, lease),
     Job.Kind.EVALUATION: lambda job, lease: evaluation.run(job.evaluation, lease),
     Job.Kind.ROLLOUT: lambda job, lease: rollout.roll_out(job.rollout, lease),
+    Job.Kind.ERASURE: lambda job, lease: erasure.run(job.erasure, lease),
 }
 
 
@@ -46,3 +47,12 @@ def rebuild_budgets() -> None:
         budgets.rebuild()
     except (redis.RedisError, Unavailable) as error:
         log.warning("budgets were not looked up: %s", error)
+
+
+@app.task(name="flywheel.erase_late_arrivals")
+def erase_late_arrivals() -> None:
+    """Erase what came in while an erasure ran; with the store away, a few minutes later."""
+    try:
+        erasure.look_again()
+    except Unavailable as error:
+        log.warning("erasures were not looked after: %s", error)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from flywheel.pages import datasets, engine, evaluations, jobs, rollouts, training
+from flywheel.pages import datasets, engine, erasures, evaluations, jobs, rollouts, training
 
 urlpatterns = [
     path("datasets/", datasets.index, name="datasets"),
@@ -22,6 +22,8 @@ urlpatterns = [
     path("routes/<slug:name>/", rollouts.route, name="route"),
     path("routes/<slug:name>/back/", rollouts.route_back, name="route-back"),
     path("jobs/<int:pk>/", jobs.job_act, name="job-act"),
+    path("erasures/", erasures.index, name="erasures"),
+    path("erasures/<int:pk>/", erasures.receipt, name="erasure"),
     path("engine/", engine.engine_room, name="engine-room"),
     path("engine/drops/", engine.drops_known, name="drops-known"),
 ]

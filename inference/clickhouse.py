@@ -103,10 +103,10 @@ class Store:
         with _asking():
             return self._client.query(sql, parameters=dict(parameters or {}), settings=_READING, **options)
 
-    def command(self, sql: str) -> None:
+    def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run a statement without a result. Raises Unavailable."""
         with _asking():
-            self._client.command(sql)
+            self._client.command(sql, parameters=dict(parameters or {}))
 
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], token: str) -> None:
         """Insert rows of one partition as one block, on disk when this returns.

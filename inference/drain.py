@@ -31,6 +31,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from inference import clickhouse, late, records, report, storing
 from inference.clickhouse import RejectedError, Store, Unavailable
+from inference.erased import Erased
 from inference.exchange import Exchange
 from inference.raw import RawExchange
 from inference.rows import Record, span_of
@@ -102,6 +103,18 @@ class Quarantine:
         replace_file(self._folder / f"{raw.exchange_id}-{raw.attempt}.json", orjson.dumps(content))
         log.error("quarantined exchange %s: %s", raw.exchange_id, reason)
 
+    def erase(self, erased: Erased) -> int:
+        """Delete what was erased at somebody's wish; returns how many exchanges that were."""
+        kept_in = {path: _kept(path) for path in self._folder.glob("*.json")}
+        raws = [raw for raw in kept_in.values() if raw is not None]
+        left = {(raw.exchange_id, raw.attempt) for raw in erased.without(raws, "quarantine")}
+        gone = [path for path, raw in kept_in.items() if raw and (raw.exchange_id, raw.attempt) not in left]
+        for path in gone:
+            path.unlink()
+        if gone:
+            sync_directory(self._folder)
+        return len(gone)
+
     def note(self, damage: Sequence[Damage]) -> None:
         """Write down what of the spool could not be read; what is known already is not written twice."""
         new = not self._damage.exists()
@@ -131,6 +144,22 @@ class Quarantine:
         return len(self._seen)
 
 
+def _kept(path: Path) -> RawExchange | None:
+    """What ``Quarantine.keep`` wrote; None for another's file."""
+    try:
+        found = orjson.loads(path.read_bytes())
+        return RawExchange(
+            found["exchange_id"],
+            found["attempt"],
+            found["opened"],
+            base64.b64decode(found["request"]),
+            base64.b64decode(found["response"]),
+            found["closed"],
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 class Drain:
     """One spool's drain. ``step`` does one batch; ``run`` goes on until ``stop``."""
 
@@ -146,6 +175,8 @@ class Drain:
         self._spool = spool
         self._reader = SpoolReader(spool)
         self._quarantine = Quarantine(spool)
+        self._erased = Erased(connect)
+        self._honoured: frozenset[str] = frozenset()
         self._connect = connect
         self._batch = batch
         self._export = export
@@ -209,6 +240,7 @@ class Drain:
             recorded, found = None, self._reader.read(self._batch, None, _BATCH_BYTES)
         self._quarantine.note(self._reader.damage)
         self._reader.damage.clear()
+        self._erase()
         if found:
             self._reader.settle()
             doubtful = recorded is not None or self._reader.doubtful
@@ -255,9 +287,19 @@ class Drain:
         replace_file(self._spool / _RECORD, orjson.dumps({"batch": name, "until": str(until)}))
         return name, until
 
+    def _erase(self) -> None:
+        """Honour erasures in what is kept aside. A store that is away stops nothing that needs none."""
+        try:
+            asked = self._erased.erasures()
+            if asked - self._honoured:
+                self._quarantine.erase(self._erased)
+                self._honoured = asked
+        except (Unavailable, DatabaseError) as error:
+            log.debug("erasures are not known: %s", error)
+
     def _store(self, raws: list[RawExchange], name: str, *, again: bool) -> None:
         parsed: list[tuple[RawExchange, Record]] = []
-        for raw in raws:
+        for raw in self._erased.without(raws):
             try:
                 if (record := records.parse(raw)) is not None:
                     parsed.append((raw, record))
@@ -268,13 +310,13 @@ class Drain:
                 self._quarantine.keep(raw, f"{type(error).__name__}: {error}")
         if not parsed:
             return
-        found = [record for _, record in parsed]
+        found = self._erased.spans([record for _, record in parsed])
         try:
             storing.store(self._connect(), found, name, again=again)
             late.join(self._connect(), found, name)
         except RejectedError as error:
             log.warning("the trace store refuses a batch, storing its records one by one: %s", error)
-            self._store_singly(parsed, name)
+            self._store_singly([(raw, record) for (raw, _), record in zip(parsed, found, strict=True)], name)
         exchanges = (raw.exchange_id for raw, record in reversed(parsed) if isinstance(record, Exchange))
         self._newest = next(exchanges, self._newest)
         if self._export is not None:

@@ -119,6 +119,8 @@ def _stops(value: object) -> list[str]:
     return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
 
 
+USER_ATTRIBUTES = ("user.id", "enduser.id")
+"""Where a span names the user, by today's conventions and by those before."""
 SPAN_COLUMNS = (
     *("Timestamp", "TraceId", "SpanId", "ParentSpanId", "TraceState", "SpanName", "SpanKind", "ServiceName"),
     *("ResourceAttributes", "ScopeName", "ScopeVersion", "SpanAttributes", "Duration", "StatusCode"),

@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST
 
 from flywheel import jobs
-from flywheel.models import DatasetVersion, Evaluation, Job, Rollout, TrainingRun
+from flywheel.models import DatasetVersion, Erasure, Evaluation, Job, Rollout, TrainingRun
 from flywheel.pages import keys
 from inference.access import engineer_required, is_operator
 
@@ -17,14 +17,15 @@ RELATED = {
     Job.Kind.TRAINING: "training_run",
     Job.Kind.EVALUATION: "evaluation",
     Job.Kind.ROLLOUT: "rollout",
+    Job.Kind.ERASURE: "erasure",
 }
+OPERATORS = (Job.Kind.ROLLOUT, Job.Kind.ERASURE)
+Subject = DatasetVersion | TrainingRun | Evaluation | Rollout | Erasure
 
 
-def subject(job: Job) -> DatasetVersion | TrainingRun | Evaluation | Rollout | None:
+def subject(job: Job) -> Subject | None:
     """What the job works on; None if nothing was made of it."""
-    found: DatasetVersion | TrainingRun | Evaluation | Rollout | None = getattr(
-        job, RELATED[Job.Kind(job.kind)], None
-    )
+    found: Subject | None = getattr(job, RELATED[Job.Kind(job.kind)], None)
     return found
 
 
@@ -44,9 +45,9 @@ def state(job: Job) -> tuple[object, ...]:
 @require_POST
 @engineer_required
 def job_act(request: HttpRequest, pk: int) -> HttpResponseBase:
-    """Cancel or resume; asked twice does it once. Rollouts are the operators'."""
+    """Cancel or resume; asked twice does it once. Rollouts and erasures are the operators'."""
     job = get_object_or_404(Job, pk=pk)
-    if job.kind == Job.Kind.ROLLOUT and not is_operator(request.user):
+    if job.kind in OPERATORS and not is_operator(request.user):
         raise PermissionDenied
     done, sentence = _act(job, request.POST.get("do", ""))
     if not done:

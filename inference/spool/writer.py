@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import math
 import os
 import threading
 import time
@@ -142,7 +143,8 @@ class Spool:
     """Writes a spool; one process a spool (``start`` raises SpoolBusyError when another one does).
 
     ``sync`` makes a file's content durable; ``limit_bytes`` is how much may lie on disk before the spool
-    counts as full.
+    counts as full. A segment that is not empty is left after ``segment_seconds``: what was stored long ago,
+    or is to be erased, does not stay on disk for want of traffic.
     """
 
     def __init__(
@@ -151,6 +153,7 @@ class Spool:
         *,
         segment_bytes: int = 64 << 20,
         queue_bytes: int = 8 << 20,
+        segment_seconds: float = 600.0,
         limit_bytes: int = 20 << 30,
         group_seconds: float = 0.005,
         lazy_seconds: float = 0.05,
@@ -162,6 +165,7 @@ class Spool:
         self.commits = 0
         # A small spool in small segments: only whole ones are ever freed.
         self._segment_bytes = min(segment_bytes, max(limit_bytes // 8, 1 << 20))
+        self._segment_seconds, self._segment_began = segment_seconds, 0.0
         self._queue_bytes, self._limit_bytes = queue_bytes, limit_bytes
         self._group_seconds, self._lazy_seconds, self._sync = group_seconds, lazy_seconds, sync
         self._wake = threading.Condition()
@@ -280,6 +284,7 @@ class Spool:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._number += 1
         self._written = 0
+        self._segment_began = time.monotonic()
         self._fresh = True
         sync_directory(self.directory)
 
@@ -327,7 +332,13 @@ class Spool:
             return 0.0 if self._queued > self._queue_bytes // 2 else self._lazy_seconds - waited
         if self.error:
             return _PROBE_SECONDS - waited
-        return self._synced_at + _UNSYNCED_SECONDS - now if self._unsynced else None
+        if self._unsynced:
+            return self._synced_at + _UNSYNCED_SECONDS - now
+        return self._old_in(now) if self._written else None
+
+    def _old_in(self, now: float) -> float:
+        """Seconds until the segment is left for its age; an empty one never is."""
+        return self._segment_began + self._segment_seconds - now if self._written else math.inf
 
     def _commit(self, batch: list[_Entry], final: bool) -> str:
         """Write a batch, and sync it if somebody waits. Returns the error that kept it from the disk."""
@@ -382,7 +393,7 @@ class Spool:
         self._unsynced_bytes += sum(len(frame) for frame, _ in frames)
 
     def _write(self, frames: list[tuple[bytes, Recording]]) -> None:
-        if self._written > self._segment_bytes:
+        if self._written > self._segment_bytes or self._old_in(time.monotonic()) <= 0:
             # What the old segment holds unsynced must not wait for a sync of the new one.
             self._sync(self._file)
             self._new_segment()

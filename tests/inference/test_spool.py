@@ -117,6 +117,25 @@ async def test_a_recorded_batch_is_read_again_as_it_was(spool: Spool) -> None:
         assert [raw.exchange_id for _, raw in reader.read(100)] == ids
 
 
+async def test_an_old_segment_leaves_the_disk_without_more_traffic(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, segment_seconds=0.05)
+    spool.start()
+    with SpoolReader(tmp_path) as reader:
+        await put(spool, response=b"stored long ago")
+        ((end, _),) = reader.read(5)
+        reader.commit(end)
+        first = tmp_path / end.segment
+        while first.exists():  # else the test's own limit ends it
+            await asyncio.sleep(0.01)
+            reader.read(5)
+            reader.retire()
+        (second,) = tmp_path.glob("*.segment")
+        assert second.stat().st_size == 0
+        await asyncio.sleep(0.2)  # an empty one stays
+        assert list(tmp_path.glob("*.segment")) == [second]
+    await spool.stop()
+
+
 async def test_reading_follows_the_writer_over_segments_and_retires_them(tmp_path: Path) -> None:
     spool = Spool(tmp_path, segment_bytes=2000)
     spool.start()
