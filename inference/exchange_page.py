@@ -90,6 +90,7 @@ def context(x: StoredExchange, view: str, start: int) -> dict[str, Any]:
         else "The answer is empty.",
         "turns": reading.turns(x.messages),
         "answers": answers(x, view, start),
+        "tokens_differ": x.tokens_differ(timezone.now()),
         "timing": account.timing(x.seconds, x.first_token_seconds, x.completion_tokens),
         "panels": panels(subject),
         "route_url": route_url(x.route),

@@ -162,6 +162,17 @@ class StoredExchange:
         """The first choice's text."""
         return self.choices[0].text if self.choices else ""
 
+    def tokens_differ(self, now: datetime) -> bool:
+        """Whether the engine counted other than came; of tokens that come on their own, once all should have."""
+        if self.tokens_match is not None:
+            return not self.tokens_match
+        own = [tokens for tokens in self.tokens if tokens.source == "engine"]
+        if not own or not self.completion_tokens:
+            return False
+        late = now - self.stored_at > TOKENS_DEADLINE
+        came = sum(len(tokens.ids) for tokens in own)
+        return came != self.completion_tokens and (late or len(own) >= len(self.choices))
+
     def tokens_missing(self, now: datetime) -> bool:
         """Whether tokens were expected and have not come in time; a late arrival ends it."""
         return self.tokens_expected and not self.tokens and now - self.stored_at > TOKENS_DEADLINE

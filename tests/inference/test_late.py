@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,23 @@ def test_an_exchange_whose_tokens_never_come_is_missing_them_until_they_do(
     found = queries.exchange(one.exchange_id)
     assert found is not None
     assert not found.tokens_missing(late_at)
+
+
+def test_tokens_are_as_many_as_the_engine_counted(store: Store, tmp_path: Path) -> None:
+    one = asked()
+    spooled.spool(tmp_path / "proxy", [one])
+    engine_keeps(tmp_path / "engine", one)
+    drain(tmp_path / "proxy")
+    drain(tmp_path / "engine")
+    found = queries.exchange(one.exchange_id)
+    assert found is not None
+    assert found.tokens_match is None, "the answer itself shows no tokens"
+    assert not replace(found, completion_tokens=2).tokens_differ(found.stored_at)
+    assert replace(found, completion_tokens=3).tokens_differ(found.stored_at)
+    # Of two choices one has come: the other may be on its way.
+    two = replace(found, completion_tokens=4, choices=found.choices * 2)
+    assert not two.tokens_differ(found.stored_at)
+    assert two.tokens_differ(found.stored_at + TOKENS_DEADLINE * 2)
 
 
 def test_an_engine_that_was_killed_keeps_what_was_on_disk(store: Store, tmp_path: Path) -> None:
