@@ -163,7 +163,7 @@ class StoredExchange:
         return self.choices[0].text if self.choices else ""
 
     def tokens_differ(self, now: datetime) -> bool:
-        """Whether the engine counted other than came; of tokens that come on their own, once all should have."""
+        """Whether the engine counted other tokens than came, or will come: late ones are waited for."""
         if self.tokens_match is not None:
             return not self.tokens_match
         own = [tokens for tokens in self.tokens if tokens.source == "engine"]

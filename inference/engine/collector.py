@@ -8,6 +8,7 @@ record's form; nothing of vLLM beyond the order of its arrays, and nothing of fi
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ class Collector:
     __slots__ = (
         "_count",
         "_finish",
+        "_full",
         "_ids",
         "_logprobs",
         "_prompt_from",
@@ -46,6 +48,8 @@ class Collector:
         self._write, self._finish = write, finish
         self._ids, self._logprobs = bytearray(), bytearray()
         self._count = self._width = 0
+        # The first block is shorter by chance: answers that began together don't fill theirs in one step.
+        self._full = random.randrange(FLUSH_BYTES // 8, FLUSH_BYTES)  # noqa: S311
         self.ended = False
 
     def take(self, arrays: Arrays) -> None:
@@ -63,7 +67,8 @@ class Collector:
         self._ids += _bytes(ids, ID)
         self._logprobs += _bytes(logprobs, LOGPROB)
         self._count += len(ids)
-        if len(self._ids) * 2 >= FLUSH_BYTES:
+        if len(self._ids) * 2 >= self._full:
+            self._full = FLUSH_BYTES
             self._flush()
 
     def take_rows(self, ids: bytes, logprobs: bytes, first: int, count: int, width: int) -> None:
@@ -79,7 +84,8 @@ class Collector:
             self._ids += ids[begin:end]
             self._logprobs += logprobs[begin:end]
         self._count += count
-        if len(self._ids) * 2 >= FLUSH_BYTES:
+        if len(self._ids) * 2 >= self._full:
+            self._full = FLUSH_BYTES
             self._flush()
 
     def take_prompt(self, arrays: Arrays, top_k: int) -> None:

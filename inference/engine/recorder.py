@@ -40,11 +40,12 @@ class Recorder:
     """A process's records. ``start`` in the event loop; the rest from there too.
 
     ``folder`` is the spool's; a process that finds it taken (several front ends of one engine) takes the next
-    of ``folder-2``, ``folder-3`` …, each of which wants a drain of its own.
+    of ``folder-2``, ``folder-3`` …, each of which wants a drain of its own. ``queue_bytes`` may wait in
+    memory: enough for the ends of some thousand answers in one step.
     """
 
     def __init__(
-        self, folder: Path, *, vllm: str, queue_bytes: int = 64 << 20, limit_bytes: int = 20 << 30
+        self, folder: Path, *, vllm: str, queue_bytes: int = 256 << 20, limit_bytes: int = 20 << 30
     ) -> None:
         self.folder = folder
         self.logprobs_mode = ""

@@ -1,6 +1,7 @@
 """The tag, the collector, the record's form and the recorder: without vLLM, with its arrays."""
 
 import asyncio
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +291,40 @@ def test_a_record_that_is_dropped_halfway_is_no_record(tmp_path: Path) -> None:
     assert dict(done.dropped) == {"slow_disk": 1}
     with SpoolReader(tmp_path / "spool") as reader:
         assert [raw.closed["end_reason"] for _, raw in reader.read(10)] == ["dropped"]
+
+
+@pytest.mark.slow
+def test_a_thousand_long_answers_at_once_take_a_bounded_room(tmp_path: Path) -> None:
+    """Each answer comes to 252 KB; of each at most a block and a part of the spool's are in memory."""
+    requests, steps, positions = 1000, 30, 50
+
+    async def given_time(one: Recorder) -> None:
+        while one.queued_bytes > 8 << 20:  # noqa: ASYNC110 – as an engine's next step gives the disk time
+            await asyncio.sleep(0.01)
+
+    async def run() -> tuple[Recorder, int]:
+        one = recorder(tmp_path / "spool")
+        one.start()
+        tracemalloc.start()
+        collectors = [one.collector(tag(20), number, []) for number in range(requests)]
+        for step in range(steps):
+            arrays = rows(step, positions, 21)
+            for collector in collectors:
+                collector.take(arrays)
+            await given_time(one)
+        _, most = tracemalloc.get_traced_memory()
+        for collector in collectors:
+            collector.end("length", steps * positions)
+            await given_time(one)
+        one.stop()
+        return one, most
+
+    try:
+        done, most = asyncio.run(run())
+    finally:
+        tracemalloc.stop()
+    assert (done.tokens, dict(done.dropped)) == (requests * steps * positions, {})
+    assert most < 150 << 20, most
 
 
 def test_a_full_disk_drops_and_says_so(tmp_path: Path) -> None:
