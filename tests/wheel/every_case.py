@@ -1,7 +1,8 @@
 """``python -m tests.wheel.every_case``: the whole differential, for which `make test` has no time.
 
 With parsers for tools and reasoning, and so small a token budget that long prompts are prefilled in chunks.
-Another engine: ``python -m tests.wheel.every_case "vllm serve MODEL …"``.
+Another engine: ``python -m tests.wheel.every_case "vllm serve MODEL …" [NAME]``, with the name of an adapter
+that it serves, say.
 """
 
 import os
@@ -61,7 +62,8 @@ def main(arguments: list[str]) -> int:
                 time.sleep(0.1)
             return []
 
-        asking = differential.Engine(f"http://127.0.0.1:{server.port}", server.model, 600)
+        model = arguments[1] if len(arguments) > 1 else server.model
+        asking = differential.Engine(f"http://127.0.0.1:{server.port}", model, 600)
         bad = 0
         for name in [*(case.name for case in differential.CASES), differential.SCORING]:
             outcome = differential.run(asking, name, fetch)
