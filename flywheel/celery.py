@@ -29,6 +29,8 @@ app.conf.beat_schedule = {
         "schedule": 300.0,
         "options": {"expires": 300},
     },
+    # A day's work is done once; an hour later only what a run had no room for.
+    "expire": {"task": "flywheel.expire", "schedule": 3600.0, "options": {"expires": 3600}},
     # After Redis was wiped, a budget is as it was within two of these.
     "rebuild-budgets": {"task": "flywheel.rebuild_budgets", "schedule": 60.0, "options": {"expires": 60}},
 }

@@ -30,6 +30,8 @@ GONE = "Erased at its owner's wish."
 """Stands where a person's text stood."""
 RULE = "erased"
 """By which an emptied item left its queue."""
+EXPIRED, EXPIRED_RULE = "Not kept any longer.", "expired"
+"""The same of what a route keeps for so many days only."""
 _CHUNK = 500
 Beat = Callable[[], None]
 
@@ -150,7 +152,7 @@ def empty(copies: Copies, erasure: Erasure, beat: Beat) -> None:
         Item.objects.filter(pk__in=part).exclude(other_answer="").update(other_answer=GONE)
     for part in _parts(copies.items):
         beat()
-        _empty_items(part)
+        empty_items(part)
 
 
 def _empty_runs(version: int, rows: Sequence[DatasetRow]) -> None:
@@ -236,7 +238,7 @@ def delete_files(erasure: Erasure) -> None:
     erasure.save(update_fields=["files", "counts"])
 
 
-def _empty_items(pks: Sequence[int]) -> None:
+def empty_items(pks: Sequence[int], text: str = GONE, rule: str = RULE) -> None:
     """The items, and whatever hangs on them: a model that is added later is emptied without being named."""
     with transaction.atomic():
         Assignment.objects.filter(item__in=pks, done_at=None).delete()
@@ -253,10 +255,10 @@ def _empty_items(pks: Sequence[int]) -> None:
         Item.objects.filter(pk__in=pks).update(
             **_blank(Item)
             | {
-                "messages": [{"role": "user", "content": GONE}],
+                "messages": [{"role": "user", "content": text}],
                 "state": Item.State.FLAGGED,
                 "verdict": "",
-                "verdict_rule": RULE,
+                "verdict_rule": rule,
                 "revision": F("revision") + 1,
             }
         )

@@ -257,6 +257,21 @@ class Erasure(models.Model):
         return reverse("erasure", args=[self.pk])
 
 
+class Expiry(models.Model):
+    """One run of retention: when, and what it began to remove. ``uid`` names what was held then."""
+
+    uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    at = models.DateTimeField(default=timezone.now, editable=False)
+    removed = models.JSONField(default=dict, help_text="what → rows")
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        verbose_name_plural = "expiries"
+
+    def __str__(self) -> str:
+        return f"Expiry of {self.at:%Y-%m-%d %H:%M}"
+
+
 class SignInLink(models.Model):
     """Signs one person in, once, from this machine, for a quarter of an hour. Only its hash is kept."""
 

@@ -5,7 +5,7 @@ import logging
 import redis
 
 from annotations import sampling
-from flywheel import datasets, erasure, evaluation, jobs, rollout, training
+from flywheel import datasets, erasure, evaluation, jobs, retention, rollout, training
 from flywheel.celery import app
 from flywheel.models import Job
 from inference import budgets
@@ -56,3 +56,12 @@ def erase_late_arrivals() -> None:
         erasure.look_again()
     except Unavailable as error:
         log.warning("erasures were not looked after: %s", error)
+
+
+@app.task(name="flywheel.expire")
+def expire() -> None:
+    """Let expire what routes keep no longer; with the store away, an hour later."""
+    try:
+        retention.run()
+    except Unavailable as error:
+        log.warning("nothing was let expire: %s", error)

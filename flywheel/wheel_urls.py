@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from flywheel.pages import datasets, engine, erasures, evaluations, jobs, rollouts, training
+from flywheel.pages import datasets, engine, erasures, evaluations, jobs, retention, rollouts, training
 
 urlpatterns = [
     path("datasets/", datasets.index, name="datasets"),
@@ -24,6 +24,7 @@ urlpatterns = [
     path("jobs/<int:pk>/", jobs.job_act, name="job-act"),
     path("erasures/", erasures.index, name="erasures"),
     path("erasures/<int:pk>/", erasures.receipt, name="erasure"),
+    path("retention/", retention.index, name="retention"),
     path("engine/", engine.engine_room, name="engine-room"),
     path("engine/drops/", engine.drops_known, name="drops-known"),
 ]

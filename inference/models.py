@@ -4,11 +4,14 @@ The proxies never read these tables: inference.snapshots turns them into one imm
 """
 
 import hashlib
+import itertools
+import math
 import secrets
 from decimal import Decimal
 from typing import ClassVar, Literal
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
@@ -222,6 +225,27 @@ class Route(models.Model):
         default=Balance.BUSY,
         help_text="Which of a version's engines is asked.",
     )
+    tokens_days = models.PositiveIntegerField(
+        "days that tokens are kept",
+        null=True,
+        blank=True,
+        validators=[at_least_one],
+        help_text="Ids, probabilities and alternatives. Empty: for ever.",
+    )
+    bodies_days = models.PositiveIntegerField(
+        "days that bodies are kept",
+        null=True,
+        blank=True,
+        validators=[at_least_one],
+        help_text="What was asked, answered and said about it. Not shorter than tokens, which spell it.",
+    )
+    metadata_days = models.PositiveIntegerField(
+        "days that metadata are kept",
+        null=True,
+        blank=True,
+        validators=[at_least_one],
+        help_text="When, who, how long, how sure. Not shorter than bodies.",
+    )
     revision = models.PositiveIntegerField(
         default=0, editable=False, help_text="Grows with every change of targets."
     )
@@ -229,6 +253,17 @@ class Route(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """What spells a text, or belongs to it, can't outlive it."""
+        kept = ("tokens_days", "bodies_days", "metadata_days")
+        for shorter, longer in itertools.pairwise(kept):
+            days = getattr(self, longer)
+            if days is not None and (getattr(self, shorter) or math.inf) > days:
+                what = shorter.removesuffix("_days")
+                raise ValidationError(
+                    {shorter: f"Not longer than {days} days: {what} can't outlive the rest."}
+                )
 
 
 class RouteTarget(models.Model):

@@ -148,6 +148,8 @@ class StoredExchange:
     stored_at: datetime
     tokens: list[Tokens]
     """By choice, then source; empty in lists of turns."""
+    cleared: str = ""
+    """Why its bodies are gone: ``expired``; empty: they are here."""
 
     @property
     def seconds(self) -> float:

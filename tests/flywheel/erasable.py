@@ -26,7 +26,7 @@ DEATHS = [
     ("flywheel.copies", "_empty_runs", "before"),
     ("flywheel.artefacts", "put", "after"),  # new files, no row names them
     ("flywheel.artefacts", "delete", "before"),  # rows emptied, old files still there
-    ("flywheel.copies", "_empty_items", "before"),
+    ("flywheel.copies", "empty_items", "before"),
     ("inference.erasing", "delete", "before"),
     ("flywheel.erasure", "_clean_database", "before"),
 ]

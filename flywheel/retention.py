@@ -1,0 +1,112 @@
+"""Retention: each route's days, what is held against them, and a run that lets expire what is due.
+
+What a dataset version uses is held, bodies and tokens too; of what stands in a queue the metadata are, so
+that an erasure finds the copy. A copy in a queue that no dataset uses expires with the bodies. The statements
+and their bounds are in inference.retention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import islice
+from uuid import UUID
+
+from django.utils import timezone
+
+from annotations.models import Item
+from flywheel import copies
+from flywheel.models import DatasetRow, Expiry
+from inference import clickhouse, retention
+from inference.clickhouse import Store
+from inference.models import Route
+from inference.retention import Due, Part, Policy
+
+NOBODY = UUID(int=0)
+"""The run that held nothing: before the first."""
+_CHUNK = 2000
+_RULES = (copies.RULE, copies.EXPIRED_RULE)
+
+
+def policies() -> list[Policy]:
+    """Routes on which anything expires."""
+    found = [
+        Policy(
+            route.name,
+            {
+                Part.TOKENS: route.tokens_days,
+                Part.BODIES: route.bodies_days,
+                Part.METADATA: route.metadata_days,
+            },
+        )
+        for route in Route.objects.order_by("name")
+    ]
+    return [policy for policy in found if any(policy.days.values())]
+
+
+def held() -> Iterator[tuple[UUID, bool]]:
+    """Exchanges that must not expire, and whether their bodies and tokens are held as well."""
+    in_rows = DatasetRow.objects.exclude(hash="")
+    for names in ("exchange_id", "other_exchange_id"):
+        used = in_rows.values_list(f"item__{names}", flat=True).distinct()
+        yield from ((one, True) for one in used.iterator() if one is not None)
+        kept = Item.objects.exclude(verdict_rule__in=_RULES).values_list(names, flat=True)
+        yield from ((one, False) for one in kept.iterator() if one is not None)
+
+
+def preview(now: datetime | None = None) -> list[Due]:
+    """What the next run removes, with what the last one held. Raises Unavailable."""
+    last = Expiry.objects.first()
+    return retention.due(
+        clickhouse.connect(), policies(), last.uid if last else NOBODY, now or timezone.now()
+    )
+
+
+def run(now: datetime | None = None) -> Expiry | None:
+    """Begin to remove what is due; None when nothing was, or an earlier run is still at work.
+
+    Raises Unavailable; then nothing, or a part, was begun, and the next run goes on.
+    """
+    now = now or timezone.now()
+    found, store = policies(), clickhouse.connect()
+    if not found or retention.busy(store):
+        return None
+    one = Expiry()
+    retention.hold(store, one.uid, held())
+    steps = retention.steps(store, found, one.uid, now)
+    items = _expire_items(store, found, now)
+    if not steps and not items:
+        if last := Expiry.objects.first():
+            Expiry.objects.filter(pk=last.pk).update(uid=one.uid)
+            retention.let_go(store, one.uid)
+        return None
+    for step in steps:
+        what = f"{step.part} in {step.table}"
+        one.removed[what] = one.removed.get(what, 0) + step.rows
+    if items:
+        one.removed["copies in queues"] = items
+    one.save()
+    retention.start(store, steps)
+    retention.let_go(store, one.uid)
+    return one
+
+
+def _expire_items(store: Store, found: Sequence[Policy], now: datetime) -> int:
+    """Empty the copies whose bodies are due and that no dataset uses. Returns how many."""
+    cutoffs = [cutoff for policy in found if (cutoff := policy.cutoff(Part.BODIES, now))]
+    if not cutoffs:
+        return 0
+    old = (
+        Item.objects.filter(started_at__lt=max(cutoffs), dataset_rows=None)
+        .exclude(verdict_rule__in=_RULES)
+        .values_list("pk", "exchange_id")
+        .iterator()
+    )
+    emptied = 0
+    while part := list(islice(old, _CHUNK)):
+        due = retention.expired(store, found, [exchange for _, exchange in part], now)
+        pks = [pk for pk, exchange in part if exchange in due]
+        for start in range(0, len(pks), 500):
+            copies.empty_items(pks[start : start + 500], copies.EXPIRED, copies.EXPIRED_RULE)
+        emptied += len(pks)
+    return emptied
