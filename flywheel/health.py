@@ -16,7 +16,7 @@ from django.db import DatabaseError, connection
 from django.utils import timezone
 
 from flywheel import jobs, losses
-from flywheel.models import Job
+from flywheel.models import Job, Sweep
 from flywheel.templatetags.flywheel import ago
 from inference.clickhouse import Unavailable, connect
 from inference.models import Proxy, RoutingVersion, Upstream
@@ -49,7 +49,7 @@ def checks() -> list[Check]:
     with ThreadPoolExecutor(max_workers=8) as pool:
         engines = [pool.submit(engine, each.name, each.base_url) for each in upstreams]
         stores = [pool.submit(ask) for ask in (trace_store, broker)]
-        rows = [*proxies(), *drains(), *(future.result() for future in stores), database(), work()]
+        rows = [*proxies(), *drains(), *(future.result() for future in stores), database(), work(), watch()]
         return [*(future.result() for future in engines), *rows]
 
 
@@ -185,6 +185,18 @@ def work() -> Check:
         words = f"Job {due.pk} ({due.get_kind_display()}), asked for {ago(due.created_at)}, still waits."
         return Check("Worker", what, "bad", words, "No worker takes it: start one. The job is kept.")
     return Check("Worker", what, "good", f"{running} at work." if running else "Nothing waits for it.")
+
+
+def watch() -> Check:
+    """What gathers the vitals, by when it last did."""
+    what = "watch, sees how engines, GPUs and spools do"
+    last = Sweep.objects.filter(pk=1).first()
+    if last is None or timezone.now() - last.at > UNHEARD:
+        words = "Has not looked yet." if last is None else f"Last looked {ago(last.at)}."
+        return Check("Watch", what, "bad", words, "Nobody is told when something breaks: start it.")
+    if last.problem:
+        return Check("Watch", what, "warn", f"Looks, and can't keep what it sees: {last.problem}")
+    return Check("Watch", what, "good", f"Looked {ago(last.at)}; {len(last.silent)} did not answer.")
 
 
 def _cause(error: BaseException) -> str:

@@ -91,15 +91,23 @@ def state(spool: Spool, now: datetime) -> SpoolState:
     return SpoolState(spool, tuple(found))
 
 
-def _silence(spool: Spool, now: datetime) -> str | None:
-    """That its drain is not heard from, or does not come round; None while it does."""
+def silent_seconds(spool: Spool, now: datetime) -> float:
+    """How long its drain says nothing, or reports and does not come round; 0 when there is no need to."""
     if at_rest(spool):
+        return 0.0
+    heard = spool.heard_at or spool.known_at
+    if spool.worked_at is not None and not spool.stopped:
+        # What a stopped drain last said is true until a proxy writes again.
+        heard = min(heard, spool.worked_at)
+    return max((now - heard).total_seconds(), 0.0)
+
+
+def _silence(spool: Spool, now: datetime) -> str | None:
+    """That its drain has been silent for too long."""
+    silent = silent_seconds(spool, now)
+    if silent <= PATIENCE.total_seconds():
         return None
-    if spool.heard_at is None:
-        return "no drain has been heard from" if now - spool.known_at > PATIENCE else None
-    # What a stopped drain last said is true until a proxy writes again.
-    heard = spool.heard_at if spool.stopped else min(spool.heard_at, spool.worked_at or spool.heard_at)
-    return f"drain silent for {span((now - heard).total_seconds())}" if now - heard > PATIENCE else None
+    return "no drain has been heard from" if spool.heard_at is None else f"drain silent for {span(silent)}"
 
 
 def _advice(state: SpoolState) -> str:

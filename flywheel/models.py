@@ -282,3 +282,15 @@ class SignInLink(models.Model):
 
     def __str__(self) -> str:
         return f"link for {self.user}"
+
+
+class Sweep(models.Model):
+    """When vitals were last gathered, and what went wrong with it; one row. Only news."""
+
+    at = models.DateTimeField(default=timezone.now)
+    seconds = models.FloatField(default=0.0, help_text="What it took.")
+    problem = models.CharField(max_length=300, blank=True, help_text="Why nothing could be kept.")
+    silent = models.JSONField(default=dict, help_text="What did not answer, and why: name → sentence.")
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S}"

@@ -36,6 +36,10 @@ INTERNAL_TOKEN = os.environ.get("FLYWHEEL_INTERNAL_TOKEN", "")
 # The API key with which evaluations call the proxy.
 EVALUATION_KEY = os.environ.get("FLYWHEEL_EVALUATION_KEY", "")
 
+# Days that engines', GPUs' and spools' vitals are kept, and seconds between two sweeps of them.
+VITALS_DAYS = int(os.environ.get("FLYWHEEL_VITALS_DAYS", "90"))
+WATCH_SECONDS = float(os.environ.get("FLYWHEEL_WATCH_SECONDS", "10"))
+
 INSTALLED_APPS = [
     "unfold",
     "django.contrib.admin",

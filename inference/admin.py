@@ -101,6 +101,11 @@ class UpstreamAdmin(ModelAdmin):
     list_display = ("name", "base_url", "logprobs_mode", "enabled")
     list_filter = ("enabled",)
     readonly_fields = ("capture",)
+    fieldsets = (
+        (None, {"fields": ("name", "base_url", "secret_env", "logprobs_mode", "prompt_logprobs", "enabled")}),
+        ("How it is watched", {"fields": ("metrics_url", "gpu_metrics_url", "gpus", "price_an_hour")}),
+        ("Capture", {"fields": readonly_fields}),
+    )
 
     @admin.display(description="tokens")
     def capture(self, engine: Upstream) -> str:

@@ -98,9 +98,37 @@ class Upstream(models.Model):
         help_text="Off: calls that ask for a prompt's logprobs are refused, lest they end the engine.",
     )
     enabled = models.BooleanField(default=True)
+    metrics_url = models.URLField(
+        blank=True, help_text="Where it shows vLLM's metrics. Empty: /metrics at its address."
+    )
+    gpu_metrics_url = models.URLField(
+        "GPU metrics URL",
+        blank=True,
+        help_text="A DCGM exporter's, or inference.gpus', on its machine. Empty: GPUs are not watched.",
+    )
+    gpus = models.CharField(
+        "GPUs",
+        max_length=100,
+        blank=True,
+        validators=[RegexValidator(r"^\d+(,\d+)*$", "Write numbers and commas: 0,1")],
+        help_text="Which of that machine's GPUs it runs on, for example 0,1. Empty: all.",
+    )
+    price_an_hour = models.DecimalField(
+        max_digits=8,
+        decimal_places=3,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(Decimal(0))],
+        help_text="Dollars an hour for all its GPUs together. Empty: what it costs is not said.",
+    )
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def metrics_address(self) -> str:
+        """Where its metrics are asked for."""
+        return self.metrics_url or self.base_url.rstrip("/") + "/metrics"
 
 
 class ModelVersion(models.Model):

@@ -133,6 +133,7 @@ def services(home: Home, inherited: Mapping[str, str]) -> list[Process]:
             _alive_for(1.5),
             tier=_READERS,
         ),
+        Process("watch", [python, "manage.py", "watch"], ROOT, env, _alive_for(1.5), tier=_READERS),
     ]
 
 

@@ -49,7 +49,7 @@ def test_only_engineers_get_in() -> None:
 
 def test_the_first_line_counts_what_needs_a_look() -> None:
     page = as_(people.engineer()).get("/engine/").content.decode()
-    assert "<b>4 of 6</b> need a look: proxy, Drain, ClickHouse, Redis." in page
+    assert "<b>5 of 7</b> need a look: proxy, Drain, ClickHouse, Redis, Watch." in page
     assert "nothing listens there" in page
     assert "No job has been started yet." in page
 
