@@ -1,9 +1,11 @@
 """The lead's forms: a queue as people write it down, lists one a line."""
 
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django import forms
 from django.contrib.auth.models import User
+from django.utils import timezone
 from django.utils.text import slugify
 
 from annotations import questions, sampling
@@ -12,6 +14,7 @@ from annotations.question_forms import LinesField, further_forms
 from annotations.questions import MAIN, Kind, Question, Unfit
 from annotations.sampling import seed_of
 from inference.queries import Candidate
+from inference.queries.policies import Policy
 
 _HINTS = {
     "kind": "What is asked under every answer. It stays once somebody has judged.",
@@ -90,6 +93,10 @@ class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]
             self.add_error(
                 "heat_map", "Pieces can only be marked where reviewers may ask how sure the model was."
             )
+        if given.get("daily_cap") and Policy.parse(given.get("order") or self.instance.order).closed:
+            self.add_error(
+                "daily_cap", "How readily these are drawn depends on all there are: none can come by itself."
+            )
         if given.get("kind") == Kind.PAIR and Kind.SPANS in kinds:
             self.add_error("kind", "Words can be marked on one answer, not on two side by side.")
         return given
@@ -129,12 +136,15 @@ class NewQueueForm(SettingsForm):
     order = forms.ChoiceField(choices=Queue.Order.choices, initial=Queue.Order.RANDOM, label="Drawn")
     key = forms.CharField(max_length=43, widget=forms.HiddenInput)
 
+    asked_at: datetime
+
     class Meta(SettingsForm.Meta):
         pass
 
     def draw(self) -> list[Candidate] | None:
         """What the queue will hold, or None with the reason by the field."""
         given = self.cleaned_data
+        self.asked_at = timezone.now()
         try:
             drawn = sampling.draw(
                 given["filter"],
@@ -142,6 +152,7 @@ class NewQueueForm(SettingsForm):
                 given["order"],
                 seed_of(given["key"]),
                 calls=given["kind"] == Kind.TOOL_CALL,
+                asked_at=self.asked_at,
             )
         except sampling.NotDrawn as told:
             self.add_error("filter", str(told))
@@ -163,6 +174,7 @@ class NewQueueForm(SettingsForm):
         queue.slug = free_slug(given["name"])
         queue.key, queue.filter, queue.order = given["key"], given["filter"], given["order"]
         queue.also, queue.created_by = self.further.stored(), user
+        queue.created_at = self.asked_at
         queue.save()
         self.save_m2m()
         return queue

@@ -47,8 +47,18 @@ class Queue(models.Model):
         AFTER = "after", "after judging"
 
     class Order(models.TextChoices):
+        """A policy of inference.queries.policies, in words."""
+
         RANDOM = "random", "at random"
-        UNCERTAIN = "uncertain", "least sure first"
+        UNCERTAIN = "uncertain", "least sure first, by the least sure word"
+        MEAN = "mean", "least sure first, on the whole"
+        ENTROPY = "entropy", "most undecided first"
+        MARGIN = "margin", "closest second choice first"
+        FEEDBACK = "feedback", "what users were unhappy with first"
+        STRATIFIED = "stratified", "as many of each answer"
+        DIVERSE = "diverse", "as many of each group"
+        MIXED = "uncertain+feedback+random", "a third least sure, a third unhappy users, a third at random"
+        BROAD = "uncertain+stratified", "half least sure, half as many of each answer"
         NEWEST = "newest", "newest first"
 
     slug = models.SlugField(unique=True)
@@ -61,7 +71,7 @@ class Queue(models.Model):
         help_text="The form's: pressed twice, made once.",
     )
     filter = models.TextField(blank=True, help_text="Which exchanges: the explorer's filter line.")
-    order = models.CharField(max_length=9, choices=Order, default=Order.RANDOM)
+    order = models.CharField(max_length=60, choices=Order, default=Order.RANDOM)
     kind = models.CharField(max_length=9, choices=list(questions.KINDS.items()), default=Kind.APPROVE)
     question = models.CharField(max_length=200, default="Is this the right answer?")
     population = models.PositiveIntegerField(

@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
@@ -21,7 +21,9 @@ from annotations.questions import Kind
 from annotations.reading import read
 from inference import filters, queries
 from inference.clickhouse import Unavailable
-from inference.queries import Candidate, Order
+from inference.filters import Time
+from inference.queries import Candidate
+from inference.queries.policies import Policy
 from inference.reading import asked
 from inference.stored import Draw
 
@@ -72,13 +74,19 @@ def preview(line: str) -> Preview:
     return Preview(line, matching, [Example(read(one.messages).asked, one.answer) for one in newest])
 
 
-def draw(line: str, limit: int, order: str, seed: int, *, calls: bool = False) -> list[Candidate]:
+def draw(
+    line: str, limit: int, order: str, seed: int, *, calls: bool = False, asked_at: datetime | None = None
+) -> list[Candidate]:
     """Up to ``limit`` exchanges that match, in the order to show them; ``calls``: of tools. Raises NotDrawn.
 
-    The same seed and filter give the same exchanges at random, and a larger limit only adds to them.
+    The same seed and filter give the same exchanges at random, and a larger limit only adds to them. Where
+    later traffic would change what an exchange weighs, only what began before ``asked_at`` is drawn from.
     """
     try:
-        return queries.sample(filters.parse(line), limit, seed, cast("Order", order), calls=calls)
+        chosen = filters.parse(line)
+        if asked_at is not None and Policy.parse(order).closed:
+            chosen = chosen.with_term(Time("until", asked_at))
+        return queries.sample(chosen, limit, seed, order, calls=calls)
     except filters.FilterError as error:
         raise NotDrawn(f"“{error.part}”: {error.message}.") from error
     except Unavailable as error:
@@ -137,7 +145,12 @@ def fill(queue: Queue, count: int) -> int:
     """
     there = set(queue.items.values_list("exchange_id", "attempt"))
     drawn = draw(
-        queue.filter, count + len(there), queue.order, seed_of(queue.key), calls=queue.kind == Kind.TOOL_CALL
+        queue.filter,
+        count + len(there),
+        queue.order,
+        seed_of(queue.key),
+        calls=queue.kind == Kind.TOOL_CALL,
+        asked_at=queue.created_at,
     )
     fresh = [one for one in drawn if (UUID(one.exchange_id), one.attempt) not in there]
     if queue.order == Queue.Order.NEWEST:

@@ -16,12 +16,13 @@ from inference import packing
 from inference.answer import Tokens
 from inference.captured import CapturedTokens
 from inference.clickhouse import Store
+from inference.deciding import undecided
 from inference.exchange import Exchange
-from inference.rows import FACT_COLUMNS, IN_TIME, Record, Values, certainty, mean_entropy, moment, rows
+from inference.rows import FACT_COLUMNS, IN_TIME, Record, Values, certainty, moment, rows
 
 _Key = tuple[str, int]
 _MEAN, _LEAST = FACT_COLUMNS.index("mean_p"), FACT_COLUMNS.index("least_p")
-_ENTROPY = FACT_COLUMNS.index("entropy")
+_UNDECIDED = slice(FACT_COLUMNS.index("entropy"), FACT_COLUMNS.index("deciding_margin") + 1)
 _STARTED = FACT_COLUMNS.index("started_at")
 
 
@@ -96,6 +97,6 @@ def _asked(keys: list[_Key], times: list[int]) -> dict[str, Any]:
 def _with(values: Sequence[Any], tokens: Tokens, started_at: Any) -> Values:
     whole = list(values)
     whole[_MEAN], whole[_LEAST] = certainty(tokens)
-    whole[_ENTROPY] = mean_entropy(tokens)
+    whole[_UNDECIDED] = undecided(tokens)
     whole[_STARTED] = started_at
     return tuple(whole)

@@ -12,13 +12,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import numpy as np
 import orjson
 from opentelemetry.sdk.trace import ReadableSpan
 
 from inference import kept, packing, spans
 from inference.answer import Tokens
 from inference.captured import CapturedTokens
+from inference.deciding import undecided
 from inference.events import Event
 from inference.exchange import Exchange
 from inference.otlp import KEY, SpanBatch
@@ -90,27 +90,6 @@ def certainty(tokens: Tokens | None) -> tuple[float | None, float | None]:
     if tokens is None or not tokens.logprobs:
         return None, None
     return math.exp(sum(tokens.logprobs) / len(tokens.logprobs)), math.exp(min(tokens.logprobs))
-
-
-def mean_entropy(tokens: Tokens | None) -> float | None:
-    """Bits a token, the mean over the answer; None without tokens or alternatives.
-
-    Of each position what is known: the alternatives, the sampled token, and all others as one. So it is at
-    least this much.
-    """
-    if tokens is None or not tokens.ids or not tokens.top_ids:
-        return None
-    offsets = np.asarray(tokens.top_offsets)
-    owner = np.repeat(np.arange(len(tokens.ids)), np.diff(offsets))
-    sampled = np.exp(np.minimum(0.0, np.asarray(tokens.logprobs)))
-    outside = np.ones(len(tokens.ids), bool)
-    outside[owner[np.asarray(tokens.top_ids) == np.asarray(tokens.ids)[owner]]] = False
-    known = np.exp(np.minimum(0.0, np.asarray(tokens.top_logprobs)))
-    parts = np.concatenate([known, sampled[outside]])
-    owner = np.concatenate([owner, np.flatnonzero(outside)])
-    rest = np.maximum(0.0, 1.0 - np.bincount(owner, parts, len(tokens.ids)))
-    # A probability of 0 adds nothing.
-    return float(-sum(np.dot(p, np.log2(np.where(p > 0, p, 1.0))) for p in (parts, rest)) / len(tokens.ids))
 
 
 def rows(record: Record) -> list[Row]:
@@ -217,13 +196,14 @@ FACT_COLUMNS = (
         "least_p",
         "question",
     ),
-    *("answer", "entropy"),
+    *("answer", "entropy", "deciding_entropy", "deciding_margin"),
 )
 
 
 def _fact(one: Exchange) -> Row:
     tokens = next((t for t in one.tokens if t.choice == 0), None)
     mean_p, least_p = certainty(tokens)
+    entropy, deciding_entropy, deciding_margin = undecided(tokens)
     made = {
         "exchange_id": UUID(one.exchange_id),
         "started_at": moment(one.started_us),
@@ -232,7 +212,9 @@ def _fact(one: Exchange) -> Row:
         "seconds": max(0, one.finished_us - one.started_us) / 1e6,
         "mean_p": mean_p,
         "least_p": least_p,
-        "entropy": mean_entropy(tokens),
+        "entropy": entropy,
+        "deciding_entropy": deciding_entropy,
+        "deciding_margin": deciding_margin,
         "question": question(one.messages)[:CUT],
         "answer": one.choices[0].text[:CUT] if one.choices else "",
     }

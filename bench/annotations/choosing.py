@@ -14,7 +14,7 @@ from statistics import mean, stdev
 
 from annotations.estimates import Estimate, Judged, error_rate
 from bench.annotations.traffic import Answered
-from inference.queries.draws import LEAST_WEIGHT, SHARPNESS
+from inference.queries.policies import LEAST_WEIGHT, SHARPNESS
 
 DRAWS = 2000
 FLOORS, SHARPNESSES = (0.02, 0.04, 0.06, 0.08, 0.15), (0.5, 0.75, 1.0, 2.0)

@@ -6,7 +6,7 @@ can't be asked. Times are aware, in UTC.
 """
 
 from inference.queries.counts import by_weights, daily, tokens_by_key
-from inference.queries.draws import LEAST_WEIGHT, SHARPNESS, Order, asked_the_same, sample
+from inference.queries.draws import asked_the_same, sample
 from inference.queries.lists import count, explore, histogram, suggest
 from inference.queries.one import events, exchange, find, raw, session, spans
 from inference.stored import (
@@ -27,15 +27,12 @@ from inference.stored import (
 
 __all__ = [
     "ENDED_WELL",
-    "LEAST_WEIGHT",
-    "SHARPNESS",
     "TOKENS_DEADLINE",
     "Bucket",
     "Candidate",
     "Cursor",
     "Day",
     "ExchangeSummary",
-    "Order",
     "Page",
     "Served",
     "Span",

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
 from inference.conditions import where
 from inference.filters import Filter
+from inference.queries import policies
 from inference.queries.asking import ask
 from inference.rows import CUT
 from inference.stored import Candidate, Draw
 
-LEAST_WEIGHT, SHARPNESS = 0.06, 0.75
-"""Of a draw by doubt: the weight of an answer without any, and how steeply it rises to 1."""
-Order = Literal["random", "uncertain", "newest"]
 _DRAWN = "exchange_id, attempt, started_at, conversation, `group`, mean_p, least_p"
 
 
@@ -24,38 +22,36 @@ def sample(
     filter: Filter,  # noqa: A002
     limit: int,
     seed: int = 0,
-    order: Order = "random",
+    order: str = policies.EVEN,
     *,
     calls: bool = False,
 ) -> list[Candidate]:
     """Exchanges with an answer for a queue, at most ``limit``; with ``calls`` those that call a tool.
 
-    ``random``: equally likely, by a hash of id and seed, so that the same call gives the same and a larger
-    limit only adds. ``uncertain``: likelier the less likely the least likely token is, by priority sampling
-    (annotations.estimates says what follows from ``key`` and ``weight``); an answer without tokens is half
-    in doubt. ``newest``: the last ones, with probability 1.
+    ``order`` names a policy (inference.queries.policies); the same call gives the same, and a larger limit
+    only adds. By chance: priority sampling, so that annotations.estimates can say what follows from ``key``
+    and ``weight``. ``newest``: the last ones, with probability 1. Raises ValueError for an unknown order.
     """
+    policy = policies.Policy.parse(order)
     sql, values = where(filter)
     chance = "((cityHash64(exchange_id, attempt, {seed:UInt64}) + 1) / 18446744073709551616)"
-    doubt = "least(1, greatest(0, 1 - ifNull(least_p, 0.5)))"
-    weights = {
-        "random": "1.0",
-        "uncertain": f"({LEAST_WEIGHT} + {1 - LEAST_WEIGHT} * pow({doubt}, {SHARPNESS}))",
-    }
-    weight = weights.get(order, "1.0")
-    by = "started_at DESC, exchange_id DESC" if order == "newest" else "key, exchange_id"
     wanted = "(end_reason = 'tool_calls' OR NOT answered)" if calls else "answered"
-    matching = f"facts FINAL WHERE {sql} AND {wanted}"
+    matching = f"{sql} AND {wanted}"
+    # Counted apart: in one query, every row that matches would be held with all its columns.
+    whole = ask(
+        f"SELECT count() AS total, avg({policies.DOUBT}) AS mean, {policy.means()} AS means "  # noqa: S608
+        f"FROM {policy.source(matching)} WHERE {matching}",
+        values,
+    )[0]
+    by = "key, exchange_id" if policy.by_chance else "started_at DESC, exchange_id DESC"
     rows = ask(
-        f"SELECT {_DRAWN}, {weight} AS weight, {chance} / weight AS key "  # noqa: S608
-        f"FROM {matching} ORDER BY {by} LIMIT {{most:UInt32}}",
+        f"SELECT {_DRAWN}, {policy.weight(whole['means'])} AS weight, {chance} / weight AS key "  # noqa: S608
+        f"FROM {policy.source(matching)} WHERE {matching} ORDER BY {by} LIMIT {{most:UInt32}}",
         {**values, "seed": seed, "most": limit + 1},
     )
-    # Counted apart: in one query, every row that matches would be held with all its columns.
-    whole = ask(f"SELECT count() AS total, avg({doubt}) AS mean FROM {matching}", values)[0]  # noqa: S608
-    threshold = rows[limit]["key"] if len(rows) > limit and order != "newest" else None
+    threshold = rows[limit]["key"] if len(rows) > limit and policy.by_chance else None
     total, mean = (whole["total"], whole["mean"]) if rows else (0, 0.0)
-    drawn = Draw(total, mean, threshold, even=order == "random")
+    drawn = Draw(total, mean, threshold, even=policy.even)
     found = [
         replace(
             one,

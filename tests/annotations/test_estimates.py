@@ -14,7 +14,7 @@ from annotations.judging import Judgement
 from annotations.models import Queue
 from inference import clickhouse as store
 from inference import storing
-from inference.queries.draws import LEAST_WEIGHT, SHARPNESS
+from inference.queries.policies import LEAST_WEIGHT, SHARPNESS
 from tests.annotations.conftest import MakeQueue
 from tests.annotations.test_queue_views import exchanges
 from tests.inference import spooled

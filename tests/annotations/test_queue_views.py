@@ -295,3 +295,18 @@ def test_judging_works_without_the_store(make_queue: MakeQueue, alice: User, no_
     assert client.get(f"/review/{queue.slug}/").status_code == 200
     assert not judging.judge(place.item, alice, place.key, Judgement("approve")).heat_map_seen
     assert Item.objects.get().state == Item.State.SETTLED
+
+
+def test_what_hangs_on_all_that_matches_is_drawn_from_what_was_there_only(
+    engineer: Client, exchanges: list[str]
+) -> None:
+    page = engineer.post("/queues/new/", form(order="stratified", size="4", daily_cap="3"))
+    assert page.status_code == 422
+    assert "none can come by itself" in page.content.decode()
+    engineer.post("/queues/new/", form(order="stratified", size="4"))
+    queue = Queue.objects.get()
+    before = queue.population
+    storing.store(store.connect(), spooled.exchanges([99]), "late", again=False)
+    sampling.fill(queue, 2)
+    queue.refresh_from_db()
+    assert (queue.population, queue.items.count()) == (before, 6)

@@ -6,7 +6,6 @@ import pytest
 
 from inference import heatmap
 from inference.heatmap import HeatMap, paint
-from inference.rows import mean_entropy
 from inference.vocabulary import Vocabulary
 from tests.inference import tiny
 
@@ -134,11 +133,3 @@ def test_pieces_standing_alone_show_what_is_invisible() -> None:
     assert heatmap.visible(" resp") == "resp"
     assert heatmap.visible("\n\n") == "↵↵"
     assert heatmap.visible(" ") == "·"
-
-
-def test_the_mean_entropy_is_that_of_the_pieces() -> None:
-    one = tiny.tokens([5, 6, 7], [0.6, 0.1, 1.0], [[(5, 0.6), (8, 0.2)], [(8, 0.5), (9, 0.3)], [(7, 1.0)]])
-    expected = [heatmap.entropy(known) for known in ([0.6, 0.2], [0.5, 0.3, 0.1], [1.0])]
-    assert mean_entropy(one) == pytest.approx(sum(expected) / 3)
-    assert mean_entropy(tiny.tokens([5], [0.6], [[]])) is None
-    assert mean_entropy(None) is None

@@ -109,6 +109,9 @@ def test_tokens_join_their_exchange_whichever_comes_first(
     for _, mean_p, least_p, entropy in facts(store):
         assert (mean_p, least_p) == pytest.approx((mean, math.exp(-1.5)))
         assert entropy == pytest.approx(sum(map(entropy_of, LOGPROBS)) / 2)
+    decided = store.query("SELECT deciding_entropy, deciding_margin FROM facts FINAL").result_rows
+    for row in decided:
+        assert row == pytest.approx((entropy_of(-1.5), math.exp(-1.5) - math.exp(-3.0)))
     found = queries.exchange(some[0].exchange_id)
     assert found is not None
     (tokens,) = found.tokens
