@@ -2,9 +2,20 @@
 
 from django.urls import path
 
-from flywheel.pages import datasets, engine, erasures, evaluations, jobs, retention, rollouts, training
+from flywheel.pages import (
+    datasets,
+    engine,
+    erasures,
+    evaluations,
+    jobs,
+    retention,
+    rollouts,
+    sending,
+    training,
+)
 
 urlpatterns = [
+    path("exchanges/send/", sending.send, name="exchange-send"),
     path("datasets/", datasets.index, name="datasets"),
     path("datasets/new/", datasets.dataset_new, name="dataset-new"),
     path("datasets/<slug:name>/", datasets.dataset, name="dataset"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from inference import lookups
 from inference.filters import Compare, Equals, Filter, Tag, Term, Time
@@ -28,6 +29,9 @@ COLUMNS = {
     "first_token": "first_token_seconds",
     "tokens": "completion_tokens",
 }
+_WHOLE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+CLOCK_MARGIN = 600_000_000
+"""An id is made when the exchange begins; microseconds by which the two may differ."""
 TEXT = r"lowerUTF8(concat(question, '\n', answer))"
 """What words are looked for in."""
 _BEGINNINGS = ("weights", "id", "trace")
@@ -49,6 +53,8 @@ def where(filter: Filter) -> tuple[str, dict[str, Any]]:  # noqa: A002
         name = f"v{number}"
         if isinstance(term, Compare) and term.name == "cost":
             condition, found = _cost(term, name)
+        elif isinstance(term, Equals) and term.name == "id" and all(map(_WHOLE.fullmatch, term.values)):
+            condition, found = _whole_ids(term.values, name)
         elif isinstance(term, Equals) and term.name == "label":
             condition, found = _label(term, name, filter, now)
         else:
@@ -81,6 +87,20 @@ def _label(term: Equals, name: str, whole: Filter, now: datetime) -> tuple[str, 
     until = min((at for word, at in times if word == "until"), default=None)
     found = [str(one) for one in lookups.labelled(term.values, since, until)]
     return f"exchange_id IN {{{name}:Array(UUID)}}", {name: found}
+
+
+def _whole_ids(ids: tuple[str, ...], name: str) -> tuple[str, dict[str, Any]]:
+    """An id holds when it was made, so only that stretch of time is read."""
+    made = [(UUID(one).int >> 80) * 1000 for one in ids]
+    condition = (
+        f"exchange_id IN {{{name}:Array(UUID)}} AND "
+        f"started_at BETWEEN {AT.format(f'{name}_first')} AND {AT.format(f'{name}_last')}"
+    )
+    return condition, {
+        name: list(ids),
+        f"{name}_first": clamp(min(made) - CLOCK_MARGIN),
+        f"{name}_last": clamp(max(made) + CLOCK_MARGIN),
+    }
 
 
 def _condition(term: Term, name: str, now: datetime) -> tuple[str, Any]:

@@ -85,9 +85,7 @@ def context(x: StoredExchange, view: str, start: int) -> dict[str, Any]:
     return {
         "x": x,
         "ending": ending,
-        "nothing": f"Nothing was answered: {ending.words}."
-        if not ending.answered
-        else "The answer is empty.",
+        "nothing": nothing(x),
         "turns": reading.turns(x.messages),
         "answers": answers(x, view, start),
         "tokens_differ": x.tokens_differ(timezone.now()),
@@ -102,6 +100,28 @@ def context(x: StoredExchange, view: str, start: int) -> dict[str, Any]:
         "spans": steps(x),
         **after(x),
     }
+
+
+def peek(x: StoredExchange) -> dict[str, Any]:
+    """What the explorer's side panel shows of an exchange: what was asked and answered, and how it went."""
+    return {
+        "x": x,
+        "ending": account.ending(x.end_reason),
+        "nothing": nothing(x),
+        "asked": reading.asked(x.messages),
+        "earlier": max(0, len(x.messages) - 1),
+        "answers": answers(x, "", 0)[:1],
+        "more": max(0, len(x.choices) - 1),
+        "panels": panels(Subject(UUID(str(x.exchange_id)), x.attempt, x.weights, x.route)),
+        "version_name": version_name(x.model, x.weights),
+        **after(x),
+    }
+
+
+def nothing(x: StoredExchange) -> str:
+    """What stands in the place of an answer that has no text."""
+    ending = account.ending(x.end_reason)
+    return "The answer is empty." if ending.answered else f"Nothing was answered: {ending.words}."
 
 
 def after(x: StoredExchange) -> dict[str, Any]:

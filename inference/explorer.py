@@ -7,8 +7,8 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
 from uuid import UUID
 
 from django.conf import settings
@@ -47,10 +47,12 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An exchange in the list."""
+    """An exchange in the list: ``url`` is its own page, ``peek_url`` this list with it beside."""
 
     exchange: ExchangeSummary
     url: str
+    peek_url: str
+    shown: bool
     version_url: str
     ending: account.Ending
     heat: str
@@ -66,6 +68,9 @@ class Column:
     failed: float
     title: str
     url: str
+    start: datetime
+    end: datetime
+    count: int
 
     @property
     def failed_y(self) -> float:
@@ -103,19 +108,55 @@ def cursor(text: str) -> Cursor | None:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a list a page is: what its links take along beside the filter."""
+
+    before: Cursor | None
+    after: Cursor | None
+    peek: str = ""
+    """The id of the exchange shown beside it, or ""."""
+    attempt: int = 0
+
+    @classmethod
+    def of(cls, asked: QueryDict) -> Self:
+        """What the address says; what is none of it counts as absent."""
+        attempt = asked.get("attempt", "")
+        try:
+            peek = str(UUID(asked.get("peek", "")))
+        except ValueError:
+            peek = ""
+        return cls(
+            cursor(asked.get("before", "")),
+            cursor(asked.get("after", "")),
+            peek,
+            int(attempt) if re.fullmatch("[0-9]{1,3}", attempt) else 0,
+        )
+
+    def url(self, chosen: Filter, exchange_id: str = "", attempt: int = 0) -> str:
+        """The same page with another exchange beside it, or none."""
+        return url(
+            chosen,
+            before=self.before or "",
+            after=self.after or "",
+            peek=exchange_id,
+            attempt=attempt if exchange_id and attempt else "",
+        )
+
+
 def context(asked: QueryDict) -> dict[str, Any]:
     """Everything the page shows. Raises Unavailable when the trace store can't be asked."""
     line = asked.get("q", "").strip()
     try:
         chosen = filters.parse(line)
-        before, after = cursor(asked.get("before", "")), cursor(asked.get("after", ""))
-        page = queries.explore(chosen, before, LIMIT, after=after)
+        place = Place.of(asked)
+        page = queries.explore(chosen, place.before, LIMIT, after=place.after)
     except (FilterError, RejectedError) as error:
         return {"line": line, "error": _fault(error, line), "quick": quick(Filter())}
     shown = {"line": str(chosen) or line, "text": str(chosen), "filter": chosen, "chips": chips(chosen)}
-    if not page.rows and not chosen.terms and not (before or after):
+    if not page.rows and not chosen.terms and not (place.before or place.after):
         return shown | {"none_ever": True, "first_request": first_request()}
-    return shown | _list(chosen, page)
+    return shown | _list(chosen, page, place)
 
 
 def newer(asked: QueryDict) -> dict[str, Any]:
@@ -140,9 +181,9 @@ def _fault(error: Exception, line: str) -> FilterError:
     return error if isinstance(error, FilterError) else FilterError(line[:60], "this can't be asked")
 
 
-def _list(chosen: Filter, page: Page) -> dict[str, Any]:
+def _list(chosen: Filter, page: Page, place: Place) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "rows": [row(each, chosen) for each in page.rows],
+        "rows": [row(each, chosen, place) for each in page.rows],
         "count": queries.count(chosen),
         "quick": quick(chosen),
         "older_url": url(chosen, before=page.older) if page.older else "",
@@ -153,15 +194,42 @@ def _list(chosen: Filter, page: Page) -> dict[str, Any]:
     return found | (histogram(chosen) if page.rows else {"drops": drops(chosen)})
 
 
-def row(each: ExchangeSummary, chosen: Filter) -> Row:
+def row(each: ExchangeSummary, chosen: Filter, place: Place) -> Row:
     attempt = f"?attempt={each.attempt}" if each.attempt else ""
     return Row(
         exchange=each,
         url=reverse("exchange", args=[UUID(each.exchange_id)]) + attempt,
+        peek_url=place.url(chosen, each.exchange_id, each.attempt),
+        shown=(each.exchange_id, each.attempt) == (place.peek, place.attempt),
         version_url=url(chosen.with_term(Equals("model", (each.model,)))) if each.model else "",
         ending=account.ending(each.end_reason),
         heat="h0" if each.least_p is None else heat(each.least_p),
     )
+
+
+def between(asked: QueryDict) -> str:
+    """The address of the same filter within other times: the fields ``from`` and ``to``, in UTC.
+
+    "" when neither is asked for, or the filter can't be read. A field that is no time bounds nothing.
+    """
+    if not ("from" in asked or "to" in asked):
+        return ""
+    try:
+        chosen = filters.parse(asked.get("q", ""))
+    except FilterError:
+        return ""
+    rest = tuple(term for term in chosen.terms if not isinstance(term, Time))
+    ends = (("since", asked.get("from", "")), ("until", asked.get("to", "")))
+    times = tuple(Time(name, at) for name, text in ends if (at := _moment(text)))
+    return url(Filter((*rest, *times)))
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def chips(chosen: Filter) -> list[Link]:
@@ -195,6 +263,9 @@ def histogram(chosen: Filter) -> dict[str, Any]:
         "bars_width": COLUMN * len(buckets),
         "bars_from": buckets[0].start,
         "bars_until": buckets[-1].end,
+        # A field of whole minutes must not cut the last one off.
+        "until_field": buckets[-1].end + timedelta(seconds=59),
+        "rest": str(Filter(tuple(term for term in chosen.terms if not isinstance(term, Time)))),
         "highest": highest,
         "step": span((buckets[0].end - buckets[0].start).total_seconds()),
     }
@@ -210,7 +281,17 @@ def columns(buckets: list[Bucket], terms: tuple[Term, ...], highest: int) -> Ite
         length = span((bucket.end - bucket.start).total_seconds())
         title = f"{bucket.count:,} in {length} from {_clock(bucket.start)}"
         title += f", {bucket.failed:,} failed" if bucket.failed else ""
-        yield Column(number * COLUMN, HEIGHT - height, height, round(failed, 1), title, url(narrowed))
+        yield Column(
+            x=number * COLUMN,
+            y=HEIGHT - height,
+            height=height,
+            failed=round(failed, 1),
+            title=title,
+            url=url(narrowed),
+            start=bucket.start,
+            end=bucket.end,
+            count=bucket.count,
+        )
 
 
 def _clock(at: datetime) -> str:

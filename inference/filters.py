@@ -62,7 +62,7 @@ class Equals:
     values: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.name}:{','.join(map(_quoted, self.values))}"
+        return f"{self.name}:{','.join(map(quoted, self.values))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Tag:
     value: str
 
     def __str__(self) -> str:
-        return f"tag:{_quoted(self.name)}={_quoted(self.value)}"
+        return f"tag:{quoted(self.name)}={quoted(self.value)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class Words:
     text: str
 
     def __str__(self) -> str:
-        return _quoted(self.text)
+        return quoted(self.text)
 
 
 Term = Equals | Compare | Tag | Time | Words
@@ -294,7 +294,8 @@ def _time(name: str, given: str) -> timedelta | datetime:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
+    """A value as it stands in a line."""
     if _PLAIN.fullmatch(value) and "=" not in value:
         return value
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import orjson
+
 from inference.answer import Tokens
 from inference.vocabulary import Vocabulary
 
@@ -194,6 +196,11 @@ class HeatMap:
             "source": self.source if self.details else "",
             "mode": self.mode if self.details else "",
         }
+
+    @property
+    def json(self) -> str:
+        """``data`` as text."""
+        return orjson.dumps(self.data).decode()
 
 
 def _data(piece: Piece, details: bool) -> dict[str, Any]:

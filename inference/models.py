@@ -11,9 +11,11 @@ from decimal import Decimal
 from typing import ClassVar, Literal
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
+from django.urls import reverse
 from django.utils import timezone
 
 from inference.lookups import Price
@@ -378,3 +380,33 @@ class Spool(models.Model):
     def dropped_unseen(self) -> int:
         """Captures dropped that nobody has said to know of."""
         return max(self.dropped - self.dropped_seen, 0)
+
+
+class SavedViewQuerySet(models.QuerySet["SavedView"]):
+    def for_user(self, user: User) -> "SavedViewQuerySet":
+        """Those that a person made, and those that others share."""
+        return self.filter(models.Q(owner=user) | models.Q(shared=True))
+
+
+class SavedView(models.Model):
+    """A filter that somebody gave a name. Its number is its address."""
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="saved_views")
+    name = models.CharField(max_length=80)
+    filter = models.TextField(help_text="The explorer's filter line, in its one text form.")
+    shared = models.BooleanField(default=False, help_text="Everyone who sees exchanges sees it too.")
+    changed_at = models.DateTimeField(default=timezone.now)
+
+    objects = SavedViewQuerySet.as_manager()
+
+    class Meta:
+        ordering: ClassVar = ["name", "id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["owner", "name"], name="a_view_name_once_a_person")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("saved-view", args=[self.pk])

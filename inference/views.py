@@ -3,11 +3,12 @@
 from typing import Any
 from uuid import UUID
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_GET
 
-from inference import account, exchange_page, explorer, queries, reading
+from inference import account, exchange_page, explorer, filters, queries, reading, saved_views
 from inference.access import engineer_required
 from inference.clickhouse import Unavailable
 from inference.queries import StoredExchange
@@ -24,13 +25,39 @@ def exchanges(request: HttpRequest) -> HttpResponse:
     """
     if "newest" in request.GET:
         return _newer(request)
+    if request.headers.get("HX-Target") == "peek":
+        return _peek(request)
+    if bounded := explorer.between(request.GET):
+        return redirect(bounded)
     try:
         if pasted := explorer.pasted(request.GET.get("q", "")):
             return redirect(pasted)
-        found = explorer.context(request.GET)
+        found = explorer.context(request.GET) | peeked(request.GET) | saved_views.context(request)
     except Unavailable:
         found = {"down": True, "line": request.GET.get("q", "")}
     return render(request, "inference/exchanges.html", found)
+
+
+def _peek(request: HttpRequest) -> HttpResponse:
+    """Only the side panel, for a list that is already there."""
+    try:
+        found = peeked(request.GET)
+    except Unavailable:
+        return HttpResponse(status=503)
+    return render(request, "inference/peek.html", found)
+
+
+def peeked(asked: QueryDict) -> dict[str, Any]:
+    """What the explorer's side panel shows; nothing where no exchange is asked for. Raises Unavailable."""
+    place = explorer.Place.of(asked)
+    if not place.peek:
+        return {}
+    try:
+        close = place.url(filters.parse(asked.get("q", "")))
+    except filters.FilterError:
+        close = reverse("exchanges")
+    x = queries.exchange(place.peek, place.attempt)
+    return {"peek": exchange_page.peek(x) if x else None, "peek_id": place.peek, "close_url": close}
 
 
 def _newer(request: HttpRequest) -> HttpResponse:

@@ -8,8 +8,6 @@ from inference.clickhouse import connect
 from inference.stored import ENDED_WELL
 
 FAILED = f"countIf(end_reason NOT IN {ENDED_WELL})"
-CLOCK_MARGIN = 600_000_000
-"""An id is made when the exchange begins; microseconds by which the two may differ."""
 
 
 def ask(sql: str, values: dict[str, Any]) -> list[dict[str, Any]]:

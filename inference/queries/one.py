@@ -13,10 +13,10 @@ import orjson
 from inference import packing
 from inference.answer import Choice, Tokens
 from inference.clickhouse import connect
-from inference.conditions import AT, clamp
+from inference.conditions import AT, CLOCK_MARGIN, clamp
 from inference.events import began_us
 from inference.otlp import KEY
-from inference.queries.asking import CLOCK_MARGIN, ask
+from inference.queries.asking import ask
 from inference.stored import Span, StoredEvent, StoredExchange
 
 _MOST_TURNS = 500

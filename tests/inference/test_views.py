@@ -87,6 +87,9 @@ def every_address() -> list[str]:
         reverse("exchange", args=[ONE.exchange_id]),
         reverse("exchange-raw", args=[ONE.exchange_id]),
         reverse("session", args=["desk-1"]),
+        reverse("complete"),
+        f"{reverse('exchanges')}?peek={ONE.exchange_id}",
+        f"{reverse('exchange-send')}?id={ONE.exchange_id}",
     ]
 
 
@@ -122,7 +125,8 @@ def test_the_filter_narrows_and_its_chips_widen(emil: Client) -> None:
     assert "cut off" in text
     assert reverse("exchange", args=[CUT.exchange_id]) in text
     assert reverse("exchange", args=[ONE.exchange_id]) not in text
-    assert "/queues/new/?filter=end%3Alength" in text
+    sent = emil.get(reverse("exchange-send"), {"q": "end:length", "to": "queue"}).text
+    assert "/queues/new/?filter=end%3Alength" in sent
 
 
 def test_what_is_not_understood_is_named_and_stays(emil: Client) -> None:
@@ -181,6 +185,49 @@ def test_what_came_since_is_counted_without_moving_a_row(
     assert emil.get(poll.group(1) + "&q=route:icd-chapter").status_code == 204
 
 
+def test_an_exchange_is_shown_beside_the_list_and_alone_when_only_that_is_asked_for(emil: Client) -> None:
+    address = f"{reverse('exchanges')}?q=end%3Astop&peek={ONE.exchange_id}"
+    text = emil.get(address).text
+    assert text.count('class="shown"') == 1
+    assert "Thumbs down" in text
+    assert "data-heat-text" in text
+    part = emil.get(address, headers={"HX-Request": "true", "HX-Target": "peek"}).text
+    assert "Thumbs down" in part
+    assert '<table class="table exchanges' not in part
+    assert 'href="/exchanges/?q=end%3Astop"' in part
+    beside = emil.get(reverse("exchanges"), {"peek": HOSTILE.exchange_id}).text
+    assert "<script>document" not in beside
+    assert "<img src=x" not in beside
+    gone = emil.get(reverse("exchanges"), {"peek": "01938f2e-1111-7000-8000-00000000aaaa"}).text
+    assert "No exchange with this id is stored" in gone
+    assert "peek-head" not in emil.get(reverse("exchanges"), {"peek": "'; DROP"}).text
+
+
+def test_only_the_panel_asks_only_for_the_exchange(emil: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inference.queries.explore", None)
+    monkeypatch.setattr("inference.queries.histogram", None)
+    address = f"{reverse('exchanges')}?peek={ONE.exchange_id}"
+    assert emil.get(address, headers={"HX-Request": "true", "HX-Target": "peek"}).status_code == 200
+
+
+def test_two_fields_bound_the_time_and_leave_the_rest(emil: Client) -> None:
+    asked = {"q": "since:7d end:length", "from": "2026-11-20T10:00", "to": ""}
+    answer = emil.get(reverse("exchanges"), asked)
+    assert answer.headers["Location"] == "/exchanges/?q=end%3Alength+since%3A2026-11-20T10%3A00%3A00"
+    answer = emil.get(reverse("exchanges"), {"q": "end:length", "from": "soon", "to": "x"})
+    assert answer.headers["Location"] == "/exchanges/?q=end%3Alength"
+    assert "“rote:x”" in emil.get(reverse("exchanges"), {"q": "rote:x", "from": "2026-11-20"}).text
+
+
+def test_a_line_is_completed_with_what_is_stored(emil: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = emil.get(reverse("complete"), {"line": "end:stop key:co x", "at": "15"}).json()
+    assert found == {"start": 13, "end": 15, "options": [{"text": '"coding desk"', "hint": ""}]}
+    monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", "http://127.0.0.1:9/none")
+    assert emil.get(reverse("complete"), {"line": "key:"}).json()["options"] == []
+    names = emil.get(reverse("complete"), {"line": "le"}).json()["options"]
+    assert names[0]["text"] == "least_p:"
+
+
 def test_a_made_up_place_in_the_list_begins_at_the_newest(emil: Client) -> None:
     assert emil.get(reverse("exchanges"), {"before": "'; DROP TABLE facts"}).text.count("data-row>") == 6
 
@@ -233,7 +280,7 @@ def test_the_heat_map_reads_as_the_answer(emil: Client) -> None:
     assert body
     assert re.sub(r"<[^>]+>", "", body.group(1)) == "wheezing after exerciseend"
     assert body.group(1).count(' h4"') == 1
-    assert text.count('type="application/json"') == 1
+    assert text.count('<data id="heat-0" hidden>') == 1
 
 
 def test_a_long_answer_is_painted_by_the_windowful(emil: Client, monkeypatch: pytest.MonkeyPatch) -> None:
