@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from annotations import calls, leases, questions, verdicts
+from annotations import calls, flagging, leases, questions, uses, verdicts
 from annotations.models import Annotation, AnnotationQuerySet, Item, Queue
 
 Decision = Annotation.Decision
@@ -116,6 +116,7 @@ def judge(
         )
         if said.decision == Decision.FLAG:
             leases.give_up_others(item, reviewer)
+            flagging.raise_flag(item, annotation)
         verdicts.settle(item)
     return annotation
 
@@ -197,7 +198,8 @@ def _finish(item: Item, reviewer: User, key: str) -> bool:
 def undo(queue: Queue, reviewer: User, key: str) -> Item:
     """Take back the judgement given at the showing with ``key``: a new row, and the item comes back first.
 
-    Again: the same. Raises Unknown, or Refused past UNDO_BACK judgements and in a closed queue.
+    Again: the same. Raises Unknown, or Refused past UNDO_BACK judgements, in a closed queue, and once
+    something was made from the item: then only a lead can correct it.
     """
     annotation = Annotation.objects.filter(item__queue=queue, reviewer=reviewer, key=key).first()
     if annotation is None:
@@ -212,6 +214,9 @@ def undo(queue: Queue, reviewer: User, key: str) -> Item:
         newer = standing(queue, reviewer).filter(pk__gt=annotation.pk).count()
         if newer >= UNDO_BACK:
             raise Refused(f"Only your last {UNDO_BACK} answers can be taken back. Tell the lead.")
+        if used := uses.of([item.pk]):
+            ask = "Under “What I judged” you can ask the lead to correct it."
+            raise Refused(f"{used[item.pk]} has used this answer, so it stays. {ask}")
         Annotation.objects.create(
             item=item,
             reviewer=reviewer,
@@ -222,7 +227,10 @@ def undo(queue: Queue, reviewer: User, key: str) -> Item:
             guidelines_version=queue.guidelines_version,
         )
         leases.reopen(item, reviewer)
-        verdicts.settle(item)
+        if annotation.decision == Decision.FLAG:
+            flagging.settle_again(item)
+        elif item.state != Item.State.FLAGGED:
+            verdicts.settle(item)
     return item
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.contrib.auth.models import User
-from django.db import models
+from django.db import IntegrityError, models, transaction
 from django.db.models import Count, Exists, F, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -100,6 +100,34 @@ def release(assignment_id: int, queue: Queue) -> bool:
     """Take an unfinished place back from its holder. False when it was judged or released meanwhile."""
     places = Assignment.objects.filter(pk=assignment_id, queue=queue, done_at=None, slot__isnull=False)
     return places.delete()[0] == 1
+
+
+def reassign(assignment_id: int, queue: Queue, to: User) -> bool:
+    """Give an unfinished place to another reviewer, under a new key; its holder's late answer is then lost.
+
+    False when it was judged or released meanwhile, or ``to`` has had the item already.
+    """
+    place = Assignment.objects.filter(pk=assignment_id, queue=queue, done_at=None, slot__isnull=False).first()
+    if place is None or Assignment.objects.filter(item=place.item_id, reviewer=to).exists():
+        return False
+    now = timezone.now()
+    given = Assignment.objects.filter(
+        pk=assignment_id, done_at=None, reviewer=place.reviewer_id, key=place.key
+    )
+    try:
+        with transaction.atomic():
+            changed = given.update(
+                reviewer=to,
+                key=make_key(place.item_id, to.pk),
+                reserved_at=now,
+                leased_until=now + timedelta(minutes=queue.lease_minutes),
+                heat_map_seen=False,
+                skipped_at=None,
+                reopened_at=None,
+            )
+    except IntegrityError:  # ``to`` took the item in this very moment
+        return False
+    return changed == 1
 
 
 def finish(item: Item, reviewer: User, key: str, now: datetime) -> Assignment | None:

@@ -16,7 +16,25 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotations import questions
+from annotations.audit import QueueEvent
+from annotations.flags import Flag
+from annotations.people import Invitation, QueueRole
 from annotations.questions import Kind, Question
+
+__all__ = [
+    "MOST_REASONS",
+    "Annotation",
+    "AnnotationQuerySet",
+    "Assignment",
+    "Flag",
+    "Invitation",
+    "Item",
+    "OldGuidelines",
+    "Queue",
+    "QueueEvent",
+    "QueueRole",
+    "new_key",
+]
 
 MOST_REASONS = 9
 """As many as there are number keys."""

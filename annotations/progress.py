@@ -9,9 +9,10 @@ from django.contrib.auth.models import User
 from django.db.models import Count, Max, Min, Q
 from django.utils import timezone
 
-from annotations import estimates, judging, leases
+from annotations import estimates, judging, leases, pace
 from annotations.estimates import Estimate, Judged
 from annotations.models import Annotation, Assignment, Item, Queue
+from annotations.pace import Pace
 
 _BREAK = timedelta(minutes=30)
 """A longer pause than this between two judgements ends a sitting."""
@@ -119,6 +120,8 @@ class Work:
     median_seconds: float | None
     reference: bool
     last_at: datetime | None
+    fast: float | None = None
+    """The share of judgements given in under two seconds."""
 
 
 _WRONG = (Item.Verdict.REJECTED, Item.Verdict.CORRECTED)
@@ -157,6 +160,7 @@ class Overview:
     """What needs the lead: flagged, in conflict, can't be judged; the newest 50."""
     wrong: Estimate | None
     """The share of wrong answers in all traffic that was drawn from."""
+    pace: Pace
 
     @property
     def by_reference(self) -> int:
@@ -192,7 +196,13 @@ def overview(queue: Queue) -> Overview:
     states = (Item.State.FLAGGED, Item.State.CONFLICT, Item.State.UNJUDGED)
     attention = queue.items.filter(state__in=states).order_by("-settled_at")[:50]
     return Overview(
-        sum(by_state.values()), by_state, list(reserved), _work(queue), list(attention), error_rate(queue)
+        sum(by_state.values()),
+        by_state,
+        list(reserved),
+        _work(queue),
+        list(attention),
+        error_rate(queue),
+        pace.of(queue),
     )
 
 
@@ -208,8 +218,8 @@ def _work(queue: Queue) -> list[Work]:
     for reviewer, source, count, last in shares:
         given = standing.filter(reviewer=reviewer, source=source).order_by("-id")
         times = [float(s) for s in given.values_list("seconds", flat=True)[:_MEDIAN_OF] if s is not None]
-        seconds = median(times) if times else None
-        work.append(Work(people[reviewer], count, seconds, source == Annotation.Source.REFERENCE, last))
+        seconds, fast = (median(times), pace.fast(times)) if times else (None, None)
+        work.append(Work(people[reviewer], count, seconds, source == Annotation.Source.REFERENCE, last, fast))
     work.sort(key=lambda share: -share.count)
     begun = {share.reviewer.pk for share in work}
     return work + [Work(person, 0, None, False, None) for person in listed if person.pk not in begun]

@@ -1,21 +1,26 @@
 """The lead's pages: every queue, a new one from a filter, its progress, its settings.
 
-Engineers and operators manage queues; reviewing is in annotations.views and only for those a queue lists.
+Who gets in where is in annotations.access; reviewing is in annotations.views, only for those a queue lists.
 """
 
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
+from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from annotations import leases, progress, queue_file, sampling
+from annotations import audit, flagging, leases, progress, queue_file, sampling
+from annotations.access import managed, manager_required, only, reaches, role_in
+from annotations.audit import Act
 from annotations.forms import DrawForm, NewQueueForm, SettingsForm
 from annotations.models import Item, Queue, new_key
-from inference.access import engineer_required
+from annotations.people import Role
+from annotations.reading import read
+from inference.access import engineer_required, is_engineer
 from inference.queries import Candidate
 
 MOVES = {
@@ -29,19 +34,24 @@ MOVES = {
 
 
 @require_safe
-@engineer_required
+@manager_required
 def queues(request: HttpRequest) -> HttpResponse:
-    """All queues: what waits, what is settled, who reviews."""
-    return render(request, "annotations/queues.html", _all_queues())
+    """The person's queues, an engineer's all: what waits, what is settled, who reviews."""
+    return render(request, "annotations/queues.html", _all_queues(request.user))
 
 
-def _all_queues() -> dict[str, Any]:
+def _all_queues(user: User | AnonymousUser) -> dict[str, Any]:
     waiting = Count("items", filter=Q(items__state=Item.State.WAITING))
     settled = Count("items", filter=Q(items__state=Item.State.SETTLED))
-    found = Queue.objects.annotate(total=Count("items"), waiting=waiting, settled=settled).order_by("name")
+    flagged = Count("items", filter=Q(items__state=Item.State.FLAGGED))
+    mine = managed(user)
+    counted = Queue.objects.filter(pk__in=mine.values("pk")).annotate(
+        total=Count("items"), waiting=waiting, settled=settled, flagged=flagged
+    )
+    opened = mine.filter(state=Queue.State.OPEN)
     return {
-        "queues": list(found.prefetch_related("reviewers")),
-        "waiting": Item.objects.filter(state=Item.State.WAITING, queue__state=Queue.State.OPEN).count(),
+        "queues": list(counted.order_by("name").prefetch_related("reviewers")),
+        "waiting": Item.objects.filter(state=Item.State.WAITING, queue__in=opened).count(),
     }
 
 
@@ -82,15 +92,14 @@ def queue_import(request: HttpRequest) -> HttpResponse:
             raise queue_file.NotAQueue("This file is larger than 1 MiB: no queue is.")
         return _begin(request, queue_file.load(upload.read()))
     except queue_file.NotAQueue as told:
-        context = _all_queues() | {"refused": str(told)}
+        context = _all_queues(request.user) | {"refused": str(told)}
         return render(request, "annotations/queues.html", context, status=422)
 
 
 @require_safe
-@engineer_required
-def queue_export(request: HttpRequest, slug: str) -> HttpResponse:
+@only(Role.READER)
+def queue_export(request: HttpRequest, found: Queue) -> HttpResponse:
     """What a queue asks, as a file."""
-    found = get_object_or_404(Queue, slug=slug)
     return HttpResponse(
         queue_file.dump(found),
         content_type="application/json",
@@ -119,6 +128,7 @@ def _create(request: HttpRequest) -> HttpResponse:
 def _made(request: HttpRequest, form: NewQueueForm, drawn: list[Candidate]) -> Queue:
     assert isinstance(request.user, User)
     queue = form.create(request.user)
+    audit.record(queue, request.user, Act.CREATED, queue.filter)
     try:
         added = sampling.add(queue, drawn)
     except sampling.NotDrawn as told:
@@ -131,12 +141,20 @@ def _made(request: HttpRequest, form: NewQueueForm, drawn: list[Candidate]) -> Q
 
 
 @require_safe
-@engineer_required
-def queue(request: HttpRequest, slug: str) -> HttpResponse:
-    """One queue for its lead."""
-    found = get_object_or_404(Queue.objects.select_related("state_changed_by"), slug=slug)
+@only(Role.READER)
+def queue(request: HttpRequest, found: Queue) -> HttpResponse:
+    """One queue for its lead, and for who only looks on."""
     overview = progress.overview(found)
-    context = {"queue": found, "overview": overview, "draw_form": DrawForm()}
+    role = role_in(found, request.user)
+    context = {
+        "queue": found,
+        "overview": overview,
+        "draw_form": DrawForm(),
+        "leads": reaches(role, Role.LEAD),
+        "asked": found.events.filter(act=Act.ASKED).select_related("who")[:20],
+        "others": found.reviewers.order_by("username") if reaches(role, Role.LEAD) else [],
+        "reads_exchanges": is_engineer(request.user),
+    }
     if request.headers.get("HX-Request") != "true":
         return render(request, "annotations/queue.html", context)
     if request.GET.get("seen") == overview.fingerprint:
@@ -144,15 +162,18 @@ def queue(request: HttpRequest, slug: str) -> HttpResponse:
     return render(request, "annotations/queue_live.html", context)
 
 
-@engineer_required
-def queue_settings(request: HttpRequest, slug: str) -> HttpResponse:
+@only(Role.LEAD)
+def queue_settings(request: HttpRequest, found: Queue) -> HttpResponse:
     """Change how a queue is judged. New guidelines get the next number."""
-    found = get_object_or_404(Queue, slug=slug)
     assert isinstance(request.user, User)
     form = SettingsForm(request.POST or None, instance=found)
+    if not is_engineer(request.user):
+        # Who is on this server is not a lead's to read: people come by invitation.
+        del form.fields["reviewers"]
     fits = form.is_valid()
     if request.method == "POST" and fits:
         form.save_by(request.user)
+        audit.record(found, request.user, Act.CHANGED, ", ".join(form.changed_data) or "nothing")
         messages.success(request, "Saved.")
         return redirect(found)
     context = {"queue": found, "form": form, "old": found.old_guidelines.select_related("replaced_by")}
@@ -162,13 +183,13 @@ def queue_settings(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_POST
-@engineer_required
-def queue_state(request: HttpRequest, slug: str) -> HttpResponse:
+@only(Role.LEAD)
+def queue_state(request: HttpRequest, found: Queue) -> HttpResponse:
     """Pause, close or reopen; refused when somebody else was faster."""
-    found = get_object_or_404(Queue, slug=slug)
     assert isinstance(request.user, User)
     old, new, said = MOVES.get(request.POST.get("action", ""), (None, None, ""))
     if old and new and found.change_state(old, new, request.user):
+        audit.record(found, request.user, Act.STATE, new)
         messages.success(request, said)
     else:
         messages.warning(
@@ -178,11 +199,12 @@ def queue_state(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_POST
-@engineer_required
-def queue_release(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+@only(Role.LEAD)
+def queue_release(request: HttpRequest, found: Queue, pk: int) -> HttpResponse:
     """Take a reserved place back, so that somebody else gets the item."""
-    found = get_object_or_404(Queue, slug=slug)
+    assert isinstance(request.user, User)
     if leases.release(pk, found):
+        audit.record(found, request.user, Act.RELEASED, f"place {pk}")
         messages.success(
             request, "Released. The next reviewer gets it; a late answer counts while it is free."
         )
@@ -192,10 +214,73 @@ def queue_release(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
 
 
 @require_POST
-@engineer_required
-def queue_draw(request: HttpRequest, slug: str) -> HttpResponse:
+@only(Role.LEAD)
+def queue_reassign(request: HttpRequest, found: Queue, pk: int) -> HttpResponse:
+    """Give a reserved place to another reviewer of the queue."""
+    assert isinstance(request.user, User)
+    to = request.POST.get("to", "")
+    person = found.reviewers.filter(pk=to, is_active=True).first() if to.isdecimal() else None
+    if person is None:
+        messages.warning(request, "Choose one of the queue’s reviewers.")
+    elif leases.reassign(pk, found, person):
+        audit.record(found, request.user, Act.REASSIGNED, f"place {pk} to {person}")
+        messages.success(request, f"Given to {person.get_full_name() or person.username}.")
+    else:
+        messages.warning(request, "Nothing was changed: it has been judged meanwhile, or they have had it.")
+    return redirect(found)
+
+
+@require_safe
+@only(Role.READER)
+def queue_item(request: HttpRequest, found: Queue, pk: int) -> HttpResponse:
+    """One item: what was asked and answered, what everybody said. A flagged one is for leads only."""
+    item = get_object_or_404(found.items, pk=pk)
+    leads = reaches(role_in(found, request.user), Role.LEAD)
+    flagged = item.state == Item.State.FLAGGED
+    if flagged and not leads:
+        raise PermissionDenied
+    item.queue = found
+    said = list(item.annotations.select_related("reviewer", "undoes").order_by("-id"))
+    for annotation in said:
+        annotation.item = item
+    context = {
+        "queue": found,
+        "item": item,
+        "reading": read(item.messages),
+        "said": said,
+        "flag": flagging.standing().filter(exchange_id=item.exchange_id, upheld=None).first()
+        if flagged
+        else None,
+        "reads_exchanges": is_engineer(request.user),
+    }
+    return render(request, "annotations/queue_item.html", context)
+
+
+@require_POST
+@only(Role.LEAD)
+def queue_flag(request: HttpRequest, found: Queue, pk: int) -> HttpResponse:
+    """A lead's word on a flag that was raised in this queue, or on an exchange that it holds."""
+    assert isinstance(request.user, User)
+    item = get_object_or_404(found.items, pk=pk)
+    flag = flagging.standing().filter(exchange_id=item.exchange_id, upheld=None).first()
+    upheld = request.POST.get("found") == "yes"
+    if (
+        request.POST.get("found") in ("yes", "no")
+        and flag
+        and flagging.decide(flag, request.user, upheld=upheld)
+    ):
+        words = "It stays out of every queue." if upheld else "It waits again, in every queue that holds it."
+        messages.success(request, words)
+    else:
+        messages.warning(request, "Nothing was changed: somebody has decided it meanwhile.")
+    return redirect(found)
+
+
+@require_POST
+@only(Role.LEAD)
+def queue_draw(request: HttpRequest, found: Queue) -> HttpResponse:
     """Draw more exchanges by the queue's own filter."""
-    found = get_object_or_404(Queue, slug=slug)
+    assert isinstance(request.user, User)
     form = DrawForm(request.POST)
     if form.is_valid():
         try:
@@ -203,6 +288,7 @@ def queue_draw(request: HttpRequest, slug: str) -> HttpResponse:
         except sampling.NotDrawn as told:
             messages.warning(request, str(told))
         else:
+            audit.record(found, request.user, Act.DREW, added)
             messages.success(request, f"{added:,} exchanges added." if added else "Nothing new matches.")
     else:
         messages.warning(request, "Write how many to add, from 1 to 5,000.")

@@ -15,7 +15,7 @@ from django.db.models import F, Max, Value
 from django.db.models.functions import Least
 from django.utils import timezone
 
-from annotations import calls, progress
+from annotations import calls, flagging, progress
 from annotations.models import Item, Queue
 from annotations.questions import Kind
 from annotations.reading import read
@@ -123,6 +123,7 @@ def add(queue: Queue, candidates: Sequence[Candidate]) -> int:
         )
         if draw is not None:
             _remember(queue, draw)
+        flagging.keep_out(queue)
         queue.size, queue.decided = progress.counted(queue)
         queue.save(update_fields=["size", "decided"])
         return queue.size - before

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from annotations import queue_views, views
+from annotations import people_views, queue_views, views
 
 urlpatterns = [
     path("review/", views.review_home, name="review-home"),
@@ -10,6 +10,7 @@ urlpatterns = [
     path("review/<slug:slug>/next/", views.review_next, name="review-next"),
     path("review/<slug:slug>/judge/", views.review_judge, name="review-judge"),
     path("review/<slug:slug>/undo/", views.review_undo, name="review-undo"),
+    path("review/<slug:slug>/ask/", views.review_ask, name="review-ask"),
     path("review/<slug:slug>/mine/", views.review_mine, name="review-mine"),
     path("review/<slug:slug>/sureness/", views.review_sureness, name="review-sureness"),
     path("queues/", queue_views.queues, name="queues"),
@@ -20,5 +21,13 @@ urlpatterns = [
     path("queues/<slug:slug>/settings/", queue_views.queue_settings, name="queue-settings"),
     path("queues/<slug:slug>/state/", queue_views.queue_state, name="queue-state"),
     path("queues/<slug:slug>/release/<int:pk>/", queue_views.queue_release, name="queue-release"),
+    path("queues/<slug:slug>/reassign/<int:pk>/", queue_views.queue_reassign, name="queue-reassign"),
+    path("queues/<slug:slug>/items/<int:pk>/", queue_views.queue_item, name="queue-item"),
+    path("queues/<slug:slug>/items/<int:pk>/flag/", queue_views.queue_flag, name="queue-flag"),
+    path("queues/<slug:slug>/people/", people_views.queue_people, name="queue-people"),
+    path("queues/<slug:slug>/invite/", people_views.queue_invite, name="queue-invite"),
+    path("queues/<slug:slug>/invite/<int:pk>/back/", people_views.queue_uninvite, name="queue-uninvite"),
+    path("queues/<slug:slug>/people/<int:pk>/remove/", people_views.queue_remove, name="queue-remove"),
+    path("join/<str:token>/", people_views.join, name="join"),
     path("queues/<slug:slug>/draw/", queue_views.queue_draw, name="queue-draw"),
 ]

@@ -91,9 +91,15 @@ def lock(item: Item) -> None:
 
 def settle(item: Item) -> Verdict:
     """Write what the judgements add up to now. Call with the item locked."""
-    judgements = list(item.annotations.standing())
-    queue, waited = item.queue, item.state == Item.State.WAITING
+    judgements, queue = list(item.annotations.standing()), item.queue
     verdict = decide(judgements, queue.judgements_per_item, item.answer, compared=queue.kind in COMPARED)
+    write(item, verdict)
+    return verdict
+
+
+def write(item: Item, verdict: Verdict) -> None:
+    """Write a verdict, and count the item as waiting or not. Call with the item locked."""
+    queue, waited = item.queue, item.state == Item.State.WAITING
     item.state, item.verdict = verdict.state, verdict.verdict
     item.verdict_answer, item.verdict_rule = verdict.answer, verdict.rule
     item.verdict_values = verdict.values
@@ -104,4 +110,3 @@ def settle(item: Item) -> Verdict:
         # Kept, so that no judgement counts the items of a queue, however many there are.
         known = Queue.objects.filter(pk=queue.pk, decided__isnull=False)
         known.update(decided=F("decided") + (waited - waits))
-    return verdict

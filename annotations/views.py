@@ -18,7 +18,20 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
-from annotations import guidelines, judging, leases, progress, showing, sureness
+from annotations import (
+    audit,
+    guidelines,
+    judging,
+    leases,
+    milestones,
+    pace,
+    progress,
+    showing,
+    sureness,
+    uses,
+)
+from annotations.access import managed
+from annotations.audit import Act
 from annotations.judging import Judgement, NotTaken
 from annotations.models import Assignment, Item, Queue
 from annotations.progress import Progress
@@ -63,13 +76,15 @@ def review_home(request: HttpRequest) -> HttpResponse:
     queues = list(Queue.objects.visible_to(request.user).order_by("name"))
     opened = [queue for queue in queues if queue.state == Queue.State.OPEN]
     engineer = is_engineer(request.user)
-    if engineer and not queues:
+    manages = engineer or managed(request.user).exists()
+    if manages and not queues:
         return redirect("queues")
-    if len(queues) == 1 and opened and not engineer and "all" not in request.GET:
+    if len(queues) == 1 and opened and not manages and "all" not in request.GET:
         return redirect("review", opened[0].slug)
     waits = [(queue, progress.waiting_for(queue, request.user)) for queue in queues]
     waiting = sum(count for queue, count in waits if queue in opened)
-    return render(request, "annotations/home.html", {"waits": waits, "waiting": waiting})
+    context = {"waits": waits, "waiting": waiting, "manages": manages}
+    return render(request, "annotations/home.html", context)
 
 
 @require_safe
@@ -118,12 +133,15 @@ def review_judge(request: HttpRequest, queue: Queue, user: User) -> HttpResponse
     except NotTaken as told:
         back = showing.returned(item, queue, key, said, told)
         return _returned(request, queue, user, back)
+    reached = milestones.reached(queue, user) if said.decision != "skip" else None
     if not is_fragment(request):
+        if reached:
+            messages.success(request, reached.words)
         return redirect("review", queue.slug)
     # One that was sent again is not always the last.
     last = judged if judged and judged.created_at >= began else showing.last(queue, user)
     so_far = progress.of(queue, user)
-    context = {"queue": queue, "progress": so_far, "last": last}
+    context = {"queue": queue, "progress": so_far, "last": last, "milestone": reached}
     context["showings"] = _next(queue, user, so_far, _held(request.POST))
     return render(request, "annotations/reply.html", context)
 
@@ -150,6 +168,18 @@ def review_undo(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
     return render(request, "annotations/reply.html", context)
 
 
+@require_POST
+@reviewer_only
+def review_ask(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
+    """Tell the lead that an answer which can't be taken back any more should be corrected."""
+    said = get_object_or_404(judging.standing(queue, user), key=request.POST.get("key", ""))
+    asked = queue.events.filter(who=user, act=Act.ASKED, about=f"item {said.item_id}")
+    if not asked.exists():
+        audit.record(queue, user, Act.ASKED, f"item {said.item_id}")
+    messages.success(request, "The lead knows. Your answer stands until they correct it.")
+    return redirect("review-mine", queue.slug)
+
+
 @require_safe
 @reviewer_only
 def review_mine(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
@@ -160,9 +190,13 @@ def review_mine(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
     for annotation in mine:
         annotation.item.queue = queue
     changeable = judging.UNDO_BACK - start if queue.state != Queue.State.CLOSED else 0
+    used = uses.of([a.item_id for a in mine])
     context = {
         "queue": queue,
-        "mine": [(a, read(a.item.messages), n < changeable) for n, a in enumerate(mine[:50])],
+        "mine": [
+            (a, read(a.item.messages), n < changeable, used.get(a.item_id)) for n, a in enumerate(mine[:50])
+        ],
+        "speed": pace.speed(queue, user),
         "count": judging.standing(queue, user).count(),
         "undo_back": judging.UNDO_BACK,
         "newer": page - 1,

@@ -10,6 +10,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.http import HttpRequest
 from django.urls import reverse
 
+from annotations import flagging
 from annotations.models import Item, Queue
 from flywheel import losses
 from inference.access import is_engineer, is_operator
@@ -83,6 +84,7 @@ def page(request: HttpRequest) -> dict[str, Any]:
         "nav_title": current,
         "is_engineer": engineer,
         "is_operator": is_operator(user),
+        "flags_waiting": flagging.undecided(user).count(),
         "capture_state": losses.capture_state(spools),
         "alarm": losses.line(spools),
     }

@@ -4,6 +4,7 @@ Reads SQL alone, so it answers with ClickHouse down. The manifests (flywheel.dat
 hash, for whoever has only the files.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -116,3 +117,9 @@ def of_exchange(exchange_id: UUID) -> Use:
             .order_by("id")
         ),
     )
+
+
+def used_in(items: Collection[int]) -> dict[int, str]:
+    """Items that a dataset version was made from, and the newest such version by name."""
+    rows = DatasetRow.objects.filter(item__in=items).select_related("version__dataset").order_by("version")
+    return {row.item_id: f"Dataset version {row.version}" for row in rows}

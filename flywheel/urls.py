@@ -19,6 +19,8 @@ urlpatterns = [
     path("", include("inference.urls")),
     path("", include("annotations.urls")),
     path("", include("flywheel.wheel_urls")),
+    # The admin's own way out would leave what the browser kept.
+    path("admin/logout/", views.sign_out),
     path("admin/", admin.site.urls),
 ]
 

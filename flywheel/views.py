@@ -12,6 +12,7 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.template.loader import get_template
+from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST
 
@@ -38,7 +39,11 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         login(request, form.get_user())
         return redirect(_wanted(request, form.get_user()))
-    context = {"form": form, "next": request.POST.get("next") or request.GET.get("next", "")}
+    context = {
+        "form": form,
+        "next": request.POST.get("next") or request.GET.get("next", ""),
+        "signed_out": "out" in request.GET,
+    }
     return render(request, "registration/sign_in.html", context, status=422 if form.errors else 200)
 
 
@@ -56,9 +61,12 @@ def sign_in_link(request: HttpRequest, token: str) -> HttpResponse:
 
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
-    """End the session; GET is not allowed, so that no picture or link can do it."""
+    """End the session; GET is not allowed, so that no picture or link can do it.
+
+    The page after it empties what the browser kept of the person's work.
+    """
     logout(request)
-    return redirect("sign-in")
+    return redirect(reverse("sign-in") + "?out")
 
 
 @require_GET

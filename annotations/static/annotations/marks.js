@@ -14,6 +14,7 @@ function write(question) {
   const kept = question.dataset.kind === "tokens" ? found
     : found.map(({ start, end, label }) => ({ start: characters(text, start), end: characters(text, end), label }));
   field.value = kept.length ? JSON.stringify(kept) : "";
+  field.dispatchEvent(new Event("change", { bubbles: true }));
   draw(question);
 }
 

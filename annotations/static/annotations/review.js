@@ -2,10 +2,11 @@
 // Without this script every button is a plain form.
 import { say } from "../flywheel/live.js";
 import { restart, seconds, tooSoon } from "./clock.js";
+import * as drafts from "./drafts.js";
 import { Outbox } from "./outbox.js";
 import * as panels from "./panels.js";
 import * as questions from "./questions.js";
-import "./keys.js";
+import { label } from "./keys.js";
 import "./sureness.js";
 
 const page = document.querySelector("[data-review]");
@@ -16,7 +17,8 @@ const incoming = document.getElementById("incoming");
 const strip = document.getElementById("strip");
 const bar = document.querySelector(".review-bar");
 const queue = page.dataset.queue;
-const outbox = new Outbox(document.body.dataset.user);
+const user = document.body.dataset.user;
+const outbox = new Outbox(user);
 const DONE = {
   approve: "Approved", reject: "Rejected", correct: "Corrected", answer: "Answered", cant_judge: "Couldn’t judge",
   flag: "Flagged", skip: "Skipped",
@@ -43,18 +45,29 @@ function enable(yes) {
   main.classList.toggle("ended", Boolean(stage.querySelector("[data-ending]")));
 }
 
+// Makes an item ready to be answered: what was typed on it before is there again.
+function prepare(article) {
+  const form = article.querySelector("[data-judgement]");
+  const opened = drafts.restore(user, form);
+  panels.prepare(article);
+  questions.prepare(article);
+  drafts.restoreLetters(user, form);
+  label(article);
+  return opened;
+}
+
 function show(article) {
   stage.querySelector("[data-judgement]")?.removeAttribute("id");
   stage.replaceChildren(article);
   article.querySelector("[data-judgement]").id = "judge";
   article.querySelector("[data-number]").textContent = Math.max(1, Math.min(done() + 1, total()));
-  panels.prepare(article);
-  questions.prepare(article);
+  const opened = prepare(article);
   enable(!("lost" in article.dataset));
   scrollTo({ top: 0 });
   restart();
   const told = article.querySelector("[data-told]:not([hidden])");
   (told?.querySelector("a, button") ?? article.querySelector(".item-title")).focus();
+  if (opened && !told) panels.open(article, opened);
 }
 
 function advance() {
@@ -110,8 +123,9 @@ function take(html, first = false) {
   }
   if (notice) {
     strip.replaceChildren(...notice.childNodes);
+    strip.className = notice.className;
     strip.hidden = false;
-    say(strip.textContent, true);
+    say(strip.textContent, !("milestone" in notice.dataset));
   }
   incoming.replaceChildren();
 }
@@ -144,6 +158,7 @@ function send(form, decision, reason, pressed = {}) {
   if (!UNASKED.has(decision)) Object.assign(body, questions.given(form), pressed);
   body.seconds = seconds();
   outbox.add({ url: form.action, queue, kind: decision, body });
+  if (decision !== "skip") drafts.sent(user, form);
   strip.hidden = true;
   advance();
   showLast();
@@ -216,6 +231,7 @@ function warn(state) {
   Object.assign(link, { href: page.dataset.signIn, target: "_blank", rel: "noopener", textContent: "Sign in again" });
   strip.replaceChildren(words, link, " (new tab), then everything is sent.");
   strip.dataset.state = state;
+  strip.className = "notice warn";
   strip.hidden = false;
   say(strip.textContent, true);
 }
@@ -303,11 +319,18 @@ document.body.addEventListener("tick", () => {
   if (!current() && (why === "elsewhere" || !why)) fetchNext();
 });
 
+for (const type of ["input", "change"]) {
+  document.addEventListener(type, (event) => {
+    const form = event.target.closest?.("#stage [data-judgement]");
+    if (form) drafts.keep(user, form);
+  });
+}
+
 if (current()) {
-  panels.prepare(current());
-  questions.prepare(current());
+  const opened = prepare(current());
   restart();
   enable(!("lost" in current().dataset));
   current().querySelector(".item-title").focus({ preventScroll: true });
+  if (opened) panels.open(current(), opened);
 } else enable(false);
 outbox.send();

@@ -1,0 +1,80 @@
+"""Who gets into a queue's pages: by role in that queue; engineers and operators run every queue.
+
+To everybody else a queue's pages answer the same whether it exists or not. Reviewing is for listed reviewers
+only (annotations.views), whatever else they may do.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec
+
+from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+
+from annotations.models import Queue
+from annotations.people import RANKS, Role
+from inference.access import is_engineer
+
+P = ParamSpec("P")
+QueueView = Callable[Concatenate[HttpRequest, Queue, ...], HttpResponse]
+
+
+def managed(user: User | AnonymousUser) -> QuerySet[Queue]:
+    """Queues whose own pages the person may see."""
+    if is_engineer(user):
+        return Queue.objects.all()
+    return Queue.objects.filter(roles__person=user.pk) if user.is_active else Queue.objects.none()
+
+
+def role_in(queue: Queue, user: User | AnonymousUser) -> Role | None:
+    """Reader, lead or admin; None for who is none of them."""
+    if is_engineer(user):
+        return Role.ADMIN
+    if not user.is_active:
+        return None
+    held = queue.roles.filter(person=user.pk).values_list("role", flat=True).first()
+    return Role(held) if held else None
+
+
+def reaches(role: Role | None, least: Role) -> bool:
+    """Whether a role may do what ``least`` may."""
+    return role is not None and RANKS.index(role) >= RANKS.index(least)
+
+
+def only(least: Role) -> Callable[[QueueView], Callable[..., HttpResponse]]:
+    """Give the view its queue; strangers sign in, who has a lower role or none gets 403."""
+
+    def decorate(view: QueueView) -> Callable[..., HttpResponse]:
+        @wraps(view)
+        def guarded(request: HttpRequest, slug: str, **more: int) -> HttpResponse:
+            if not isinstance(request.user, User):
+                return redirect_to_login(request.get_full_path())
+            queue = Queue.objects.select_related("state_changed_by").filter(slug=slug).first()
+            if queue is None and is_engineer(request.user):
+                raise Http404
+            if queue is None or not reaches(role_in(queue, request.user), least):
+                raise PermissionDenied
+            return view(request, queue, **more)
+
+        return guarded
+
+    return decorate
+
+
+def manager_required(view: Callable[P, HttpResponse]) -> Callable[..., HttpResponse]:
+    """The list of queues: for whoever has a role in one."""
+
+    @wraps(view)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        request = args[0]
+        assert isinstance(request, HttpRequest)
+        if not isinstance(request.user, User):
+            return redirect_to_login(request.get_full_path())
+        if not is_engineer(request.user) and not managed(request.user).exists():
+            raise PermissionDenied
+        return view(*args, **kwargs)
+
+    return guarded

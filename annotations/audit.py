@@ -1,0 +1,57 @@
+"""Who did what to a queue, when: one appended row for each act that is not a judgement.
+
+Judgements are rows of their own, never edited; what is written here is everything else.
+"""
+
+from typing import TYPE_CHECKING, ClassVar
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import models
+from django.utils import timezone
+
+if TYPE_CHECKING:
+    from annotations.models import Queue
+
+
+class Act(models.TextChoices):
+    """What can be done to a queue."""
+
+    CREATED = "created", "created the queue"
+    CHANGED = "changed", "changed the settings"
+    STATE = "state", "made it"
+    DREW = "drew", "drew more exchanges"
+    RELEASED = "released", "took a reserved item back"
+    REASSIGNED = "reassigned", "gave reserved items to somebody else"
+    INVITED = "invited", "made an invitation"
+    REVOKED = "revoked", "took an invitation back"
+    JOINED = "joined", "joined"
+    ROLE = "role", "gave a role"
+    REMOVED = "removed", "took a role away"
+    FLAGGED = "flagged", "flagged personal data"
+    UPHELD = "upheld", "found personal data"
+    UNFLAGGED = "unflagged", "found no personal data"
+    ASKED = "asked", "asked for a correction"
+    EXPORTED = "exported", "took the annotations out"
+
+
+class QueueEvent(models.Model):
+    """One act. ``about`` says on what, in words or a number."""
+
+    queue = models.ForeignKey("annotations.Queue", models.CASCADE, related_name="events")
+    who = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
+    act = models.CharField(max_length=10, choices=Act)
+    about = models.CharField(max_length=300, blank=True)
+    at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        app_label = "annotations"
+        ordering: ClassVar = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.queue}: {self.who} {self.get_act_display()} {self.about}".rstrip()
+
+
+def record(queue: "Queue", who: User | None, act: Act, about: object = "") -> None:
+    """Append what was just done."""
+    QueueEvent.objects.create(queue=queue, who=who, act=act, about=str(about)[:300])

@@ -1,0 +1,181 @@
+"""Who is in a queue: roles, invitations, what was done; and the page that an invitation's link opens.
+
+Who may see these is in annotations.access; what a role or a link is, in annotations.people.
+"""
+
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.contrib.auth import login, password_validation
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from annotations import people
+from annotations.access import only, reaches, role_in
+from annotations.models import Queue
+from annotations.people import Invitation, Role
+
+LONGEST_DAYS = 30
+_SHOWN = 100
+
+
+class InvitationForm(forms.Form):
+    """What a new link gives, and until when."""
+
+    role = forms.ChoiceField(choices=Role.choices, initial=Role.REVIEWER)
+    days = forms.IntegerField(min_value=1, max_value=LONGEST_DAYS, initial=7, label="Days it can be used")
+    note = forms.CharField(required=False, max_length=100, label="For whom (only you see it)")
+
+
+class JoinForm(forms.Form):
+    """A new account in two fields: somebody who waits to begin types a password once."""
+
+    username = forms.CharField(
+        max_length=150,
+        label="A name to sign in with",
+        validators=[User.username_validator],
+        error_messages={"invalid": "Letters, digits and . - _ only, without spaces."},
+        widget=forms.TextInput(attrs={"autocomplete": "username", "autocapitalize": "none"}),
+    )
+    password = forms.CharField(
+        label="A password",
+        strip=False,
+        help_text="At least 10 characters. A few words are good.",
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}, render_value=True),
+    )
+
+    def clean_username(self) -> str:
+        name: str = self.cleaned_data["username"]
+        if User.objects.filter(username__iexact=name).exists():
+            raise forms.ValidationError("Somebody has this name already. Choose another.")
+        return name
+
+    def clean_password(self) -> str:
+        password: str = self.cleaned_data["password"]
+        password_validation.validate_password(password, User(username=self.cleaned_data.get("username", "")))
+        return password
+
+    def save(self) -> User:
+        """The account: a person, in no group."""
+        return User.objects.create_user(self.cleaned_data["username"], password=self.cleaned_data["password"])
+
+
+@require_safe
+@only(Role.READER)
+def queue_people(request: HttpRequest, queue: Queue) -> HttpResponse:
+    """Everybody in the queue, open invitations, and what was done."""
+    return render(request, "annotations/people.html", _people(request, queue, InvitationForm()))
+
+
+def _people(request: HttpRequest, queue: Queue, form: InvitationForm) -> dict[str, Any]:
+    role = role_in(queue, request.user)
+    return {
+        "queue": queue,
+        "roles": queue.roles.select_related("person", "given_by").order_by("role", "person__username"),
+        "reviewers": queue.reviewers.order_by("username"),
+        "leads": reaches(role, Role.LEAD),
+        "runs": reaches(role, Role.ADMIN),
+        "invitations": people.waiting(queue).select_related("made_by"),
+        "form": form,
+        "events": queue.events.select_related("who")[:_SHOWN] if reaches(role, Role.LEAD) else [],
+    }
+
+
+def _may_give(request: HttpRequest, queue: Queue, role: str) -> None:
+    """A lead brings reviewers and readers; only an admin makes leads and admins."""
+    if role in (Role.LEAD, Role.ADMIN) and not reaches(role_in(queue, request.user), Role.ADMIN):
+        raise PermissionDenied
+
+
+@require_POST
+@only(Role.LEAD)
+def queue_invite(request: HttpRequest, queue: Queue) -> HttpResponse:
+    """Make a link; it is shown once."""
+    assert isinstance(request.user, User)
+    form = InvitationForm(request.POST)
+    if not form.is_valid():
+        return render(request, "annotations/people.html", _people(request, queue, form), status=422)
+    given = form.cleaned_data
+    _may_give(request, queue, given["role"])
+    token = people.invite(queue, request.user, given["role"], given["days"], given["note"])
+    context = _people(request, queue, InvitationForm()) | {
+        "link": request.build_absolute_uri(reverse("join", args=[token])),
+        "given": given,
+    }
+    return render(request, "annotations/people.html", context)
+
+
+@require_POST
+@only(Role.LEAD)
+def queue_uninvite(request: HttpRequest, queue: Queue, pk: int) -> HttpResponse:
+    """Take a link back."""
+    assert isinstance(request.user, User)
+    if people.revoke(queue, pk, request.user):
+        messages.success(request, "Taken back. The link opens nothing now.")
+    else:
+        messages.warning(request, "Nothing was taken back: the invitation was used or over already.")
+    return redirect("queue-people", queue.slug)
+
+
+@require_POST
+@only(Role.LEAD)
+def queue_remove(request: HttpRequest, queue: Queue, pk: int) -> HttpResponse:
+    """Take a role away. Nobody takes their own last way in by mistake: an admin can't remove themselves."""
+    assert isinstance(request.user, User)
+    role = request.POST.get("role", "")
+    if role not in Role.values:
+        raise PermissionDenied
+    _may_give(request, queue, role)
+    person = get_object_or_404(User, pk=pk)
+    if person == request.user and role == Role.ADMIN:
+        messages.warning(request, "You run this queue: somebody else must take that from you.")
+    else:
+        people.take(queue, person, role, request.user)
+        messages.success(request, f"{person.get_full_name() or person.username} is no {role} of it any more.")
+    return redirect("queue-people", queue.slug)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def join(request: HttpRequest, token: str) -> HttpResponse:
+    """What an invitation is for, and a button that takes it; a stranger gets an account with it.
+
+    Opening it uses nothing up: mail programs look at links before people do.
+    """
+    found = people.invitation(token)
+    if found is None:
+        return render(request, "annotations/join_refused.html", status=410)
+    known = isinstance(request.user, User)
+    form = None if known else JoinForm(request.POST or None)
+    if request.method == "POST" and (form is None or form.is_valid()):
+        person = _taken(request, found, form)
+        if person is None:
+            return render(request, "annotations/join_refused.html", status=410)
+        return redirect(_landing(found))
+    status = 422 if form is not None and form.errors else 200
+    context = {"invitation": found, "queue": found.queue, "form": form, "token": token}
+    return render(request, "annotations/join.html", context, status=status)
+
+
+def _taken(request: HttpRequest, found: Invitation, form: JoinForm | None) -> User | None:
+    """Who joined; None, and no account, when somebody else used the link meanwhile."""
+    if form is None:
+        assert isinstance(request.user, User)
+        return request.user if people.accept(found, request.user) else None
+    with transaction.atomic():
+        person = form.save()
+        if not people.accept(found, person):
+            transaction.set_rollback(True)
+            return None
+    login(request, person, backend="django.contrib.auth.backends.ModelBackend")
+    return person
+
+
+def _landing(found: Invitation) -> str:
+    name = "review" if found.role == Role.REVIEWER else "queue"
+    return reverse(name, args=[found.queue.slug])
