@@ -54,3 +54,7 @@ class RolloutAdmin(ReadOnlyAdmin):
 class JobAdmin(ReadOnlyAdmin):
     list_display = ("id", "kind", "state", "message", "attempts", "created_at", "finished_at")
     list_filter = ("kind", "state")
+
+
+# The alerts' admin registers itself.
+from flywheel import alert_admin  # noqa: E402, F401

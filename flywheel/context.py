@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from annotations import flagging
 from annotations.models import Item, Queue
-from flywheel import losses
+from flywheel import alerts, losses
 from inference.access import is_engineer, is_operator
 
 THEMES = ("light", "dark")
@@ -68,6 +68,11 @@ def navigation(user: User, path: str) -> list[NavItem]:
     return items
 
 
+def alarms(spools: list[losses.SpoolState]) -> list[losses.CaptureState]:
+    """The lines at the top of every page: what may be lost, and what critical fires."""
+    return [line for line in (losses.line(spools), alerts.line()) if line is not None]
+
+
 def page(request: HttpRequest) -> dict[str, Any]:
     """Context of every template. ``theme`` is "" when the reader's system decides."""
     theme = request.COOKIES.get("theme", "")
@@ -86,5 +91,5 @@ def page(request: HttpRequest) -> dict[str, Any]:
         "is_operator": is_operator(user),
         "flags_waiting": flagging.undecided(user).count(),
         "capture_state": losses.capture_state(spools),
-        "alarm": losses.line(spools),
+        "alarms": alarms(spools) if engineer else [],
     }

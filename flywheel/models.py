@@ -9,7 +9,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotations.models import Item, Queue
+from flywheel.alert_models import Alert, AlertChannel, AlertCondition, AlertMessage, AlertRule
 from inference.models import ModelVersion, Route, sha256_hex
+
+__all__ = ["Alert", "AlertChannel", "AlertCondition", "AlertMessage", "AlertRule"]
 
 User = settings.AUTH_USER_MODEL
 

@@ -6,6 +6,7 @@ cluster, Redis, vLLM on GPUs): only the addresses below differ. docs/operate.md 
 
 import os
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import dj_database_url
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
@@ -39,6 +40,14 @@ EVALUATION_KEY = os.environ.get("FLYWHEEL_EVALUATION_KEY", "")
 # Days that engines', GPUs' and spools' vitals are kept, and seconds between two sweeps of them.
 VITALS_DAYS = int(os.environ.get("FLYWHEEL_VITALS_DAYS", "90"))
 WATCH_SECONDS = float(os.environ.get("FLYWHEEL_WATCH_SECONDS", "10"))
+
+# Where alerts go by e-mail: smtp://user:password@host:587; smtp+tls: STARTTLS, smtps: TLS at once.
+WEB_URL = os.environ.get("FLYWHEEL_WEB_URL", "http://127.0.0.1:8000")
+EMAIL_FROM = os.environ.get("FLYWHEEL_EMAIL_FROM", "flywheel@localhost")
+_mail = urlsplit(os.environ.get("FLYWHEEL_EMAIL_URL", "smtp://localhost"))
+EMAIL_HOST, EMAIL_PORT = _mail.hostname or "localhost", _mail.port or (465 if _mail.scheme == "smtps" else 25)
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = unquote(_mail.username or ""), unquote(_mail.password or "")
+EMAIL_USE_TLS, EMAIL_USE_SSL, EMAIL_TIMEOUT = _mail.scheme == "smtp+tls", _mail.scheme == "smtps", 5
 
 INSTALLED_APPS = [
     "unfold",

@@ -17,7 +17,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST
 
 from flywheel import finding, losses, signin
-from flywheel.context import THEMES
+from flywheel.context import THEMES, alarms
 from flywheel.glossary import WORDS
 from inference.access import engineer_required, is_engineer
 
@@ -156,7 +156,7 @@ def capture(request: HttpRequest) -> HttpResponse:
     state = losses.capture_state(spools)
     if state is None:
         return HttpResponse(status=204)
-    context = {"capture_state": state, "alarm": losses.line(spools), "oob": True}
+    context = {"capture_state": state, "alarms": alarms(spools), "oob": True}
     return render(request, "parts/capture.html", context)
 
 

@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 from django.utils import timezone
 
-from flywheel import losses
+from flywheel import alerts, losses, telling
 from flywheel.models import Sweep
 from inference import engine_vitals, exposition, gpu_vitals, vitals
 from inference.clickhouse import RejectedError, Unavailable
@@ -72,9 +72,10 @@ class Watch:
         seen.samples.extend(Sample(metric, name, "", value) for metric, value in found.items())
 
     def sweep(self) -> Seen:
-        """Look, keep, and say that it was done. Raises django.db.DatabaseError."""
+        """Look, judge, keep, and say that it was done. Raises django.db.DatabaseError."""
         began = time.monotonic()
         seen = self.look()
+        alerts.evaluate(seen.samples, timezone.now())
         problem = self._keep(seen)
         Sweep.objects.update_or_create(
             pk=1,
@@ -100,6 +101,7 @@ class Watch:
 
     def run(self, stopping: threading.Event) -> None:
         """Sweep until told to stop; whatever goes wrong in one costs that one."""
+        threading.Thread(target=telling.run, args=(stopping,), name="telling", daemon=True).start()
         while not stopping.is_set():
             began = time.monotonic()
             close_old_connections()
