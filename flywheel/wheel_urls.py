@@ -3,6 +3,7 @@
 from django.urls import path
 
 from flywheel.pages import (
+    agreement,
     datasets,
     engine,
     erasures,
@@ -15,6 +16,7 @@ from flywheel.pages import (
 )
 
 urlpatterns = [
+    path("queues/<slug:slug>/agreement/", agreement.queue_agreement, name="queue-agreement"),
     path("exchanges/send/", sending.send, name="exchange-send"),
     path("datasets/", datasets.index, name="datasets"),
     path("datasets/new/", datasets.dataset_new, name="dataset-new"),
