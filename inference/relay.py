@@ -75,6 +75,7 @@ class Relay:
 
         await self._pump(feed)
         body, status = parts[0] if len(parts) == 1 else b"".join(parts), self._response.status
+        parts.clear()  # or they would be in memory until the disk has them
         try:
             if status < 400:
                 body = capture.clean_body(plan, body)

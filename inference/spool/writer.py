@@ -41,6 +41,7 @@ from inference.spool.frames import (
 log = logging.getLogger(__name__)
 PART_BYTES = 64 << 10
 _UNSYNCED_BYTES = 8 << 20
+_PACKED_BYTES = 1 << 20
 _UNSYNCED_SECONDS = 1.0
 _PROBE_SECONDS = 0.5
 _ROOM_BYTES = 8 << 20
@@ -370,23 +371,35 @@ class Spool:
 
     def _encoded(self, batch: list[_Entry]) -> list[tuple[bytes, Recording]]:
         """The frames of what is not lost yet. What can't be laid out is lost, alone."""
+        frames: list[tuple[bytes, Recording]] = []
         laid: list[tuple[_Entry, bytes]] = []
+        size = 0
         for entry in batch:
             if entry.recording.lost:
                 continue
             try:
-                laid.append((entry, lay_out(entry.header, entry.body)))
+                plain = lay_out(entry.header, entry.body)
             except Exception as error:
                 log.exception("an exchange can't be encoded")
                 self._lose(entry.recording, f"{type(error).__name__}: {error}")
-            else:
-                entry.recording.written = True
+                continue
+            entry.recording.written = True
+            laid.append((entry, plain))
+            size += len(plain)
+            if size >= _PACKED_BYTES:
+                frames += self._packed(laid)
+                laid, size = [], 0
+        return frames + self._packed(laid)
+
+    def _packed(self, laid: list[tuple[_Entry, bytes]]) -> list[tuple[bytes, Recording]]:
+        """Frames of entries, compressed in one call: one by one the thread would wait for the interpreter
+        each time.
+        """
         payloads = self._packer.pack([plain for _, plain in laid])
-        frames = []
-        for (entry, _), payload in zip(laid, payloads, strict=True):
-            frame = encode(entry.kind, entry.sequence, self.epoch, entry.recording.exchange_id, payload)
-            frames.append((frame, entry.recording))
-        return frames
+        return [
+            (encode(one.kind, one.sequence, self.epoch, one.recording.exchange_id, payload), one.recording)
+            for (one, _), payload in zip(laid, payloads, strict=True)
+        ]
 
     def _keep(self, frames: list[tuple[bytes, Recording]]) -> None:
         self._unsynced += frames
