@@ -181,6 +181,52 @@ class StoredExchange:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredTurn:
+    """A turn of a conversation: what came last of what was asked, and what was answered."""
+
+    exchange_id: str
+    attempt: int
+    started_at: datetime
+    finished_at: datetime
+    route: str
+    model: str
+    weights: str
+    end_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    messages: int
+    """How many the model read; the turns before are among them."""
+    asked: list[dict[str, Any]]
+    """The messages since the last answer, oldest first, at most ten."""
+    choices: list[Choice]
+    least_p: float | None
+    cleared: str = ""
+    """Why its bodies are gone; empty: they are here."""
+
+    @property
+    def seconds(self) -> float:
+        return (self.finished_at - self.started_at).total_seconds()
+
+    @property
+    def cursor(self) -> Cursor:
+        return Cursor(self.started_at, self.exchange_id, self.attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What is known of a whole conversation without reading it."""
+
+    exchanges: int
+    first_at: datetime
+    last_at: datetime
+    prompt_tokens: int
+    completion_tokens: int
+    failed: int
+    versions: list[str]
+    """Names of what answered, at most 20."""
+
+
+@dataclass(frozen=True, slots=True)
 class StoredEvent:
     """What came to be known of an exchange after it ended, as it was said; ``data`` as in its module."""
 

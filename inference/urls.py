@@ -7,6 +7,7 @@ from inference import completion, internal, saved_views, views
 urlpatterns = [
     path("exchanges/", views.exchanges, name="exchanges"),
     path("exchanges/complete/", completion.complete, name="complete"),
+    path("exchanges/diff/", views.diff, name="exchange-diff"),
     path("exchanges/views/", saved_views.save_view, name="save-view"),
     path("exchanges/views/<int:pk>/", saved_views.saved_view, name="saved-view"),
     path("exchanges/views/<int:pk>/remove/", saved_views.remove_view, name="remove-view"),

@@ -6,9 +6,10 @@ from uuid import UUID
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.http import urlencode
 from django.views.decorators.http import require_GET
 
-from inference import account, exchange_page, explorer, filters, queries, reading, saved_views
+from inference import diff_page, exchange_page, explorer, filters, queries, saved_views, session_page
 from inference.access import engineer_required
 from inference.clickhouse import Unavailable
 from inference.queries import StoredExchange
@@ -107,20 +108,55 @@ def exchange_raw(request: HttpRequest, exchange_id: UUID) -> HttpResponse:
 
 @require_GET
 @engineer_required
-def session(request: HttpRequest, session: str) -> HttpResponse:
-    """The turns of one conversation, oldest first."""
+def diff(request: HttpRequest) -> HttpResponse:
+    """Two exchanges, ``?a=`` and ``?b=`` (or two of ``?id=``); without both, asks for them."""
+    first, second = pair(request.GET)
+    found: dict[str, Any] = {"a": first, "b": second}
+    if not (first and second):
+        return render(request, "inference/diff.html", found)
     try:
-        turns = queries.session(session)
+        both = [_named(one) for one in (first, second)]
     except Unavailable:
         return _unavailable(request)
-    if not turns:
+    if both[0] is None or both[1] is None:
+        found["missing"] = first if both[0] is None else second
+        return render(request, "inference/diff.html", found, status=404)
+    found |= diff_page.context(both[0], both[1])
+    found["swapped_url"] = f"{reverse('exchange-diff')}?{urlencode({'a': second, 'b': first})}"
+    return render(request, "inference/diff.html", found)
+
+
+def pair(asked: QueryDict) -> tuple[str, str]:
+    """The ids of the two, "" for one that was not given. Each is whole, or its end as pages show it."""
+    ids = [asked.get("a", "").strip(), asked.get("b", "").strip()]
+    ticked = [*asked.getlist("id"), "", ""]
+    return (ids[0] or ticked[0], ids[1] or ticked[1])
+
+
+def _named(text: str) -> StoredExchange | None:
+    """The exchange of an id as it is written here: with ``.1`` behind it, its second attempt."""
+    name, _, attempt = text.partition(".")
+    try:
+        whole: UUID | str = UUID(name)
+    except ValueError:
+        found = queries.find(name, limit=2)
+        if len(found) != 1:
+            return None
+        whole = found[0]
+    return queries.exchange(whole, _whole(attempt))
+
+
+@require_GET
+@engineer_required
+def session(request: HttpRequest, session: str) -> HttpResponse:
+    """A conversation's turns, oldest first, a page at a time."""
+    try:
+        found = session_page.context(session, explorer.cursor(request.GET.get("after", "")))
+    except Unavailable:
+        return _unavailable(request)
+    if found is None:
         raise Http404
-    rows = [_turn(turn) for turn in turns]
-    return render(request, "inference/session.html", {"session": session, "turns": rows})
-
-
-def _turn(turn: StoredExchange) -> dict[str, Any]:
-    return {"x": turn, "asked": reading.asked(turn.messages), "ending": account.ending(turn.end_reason)}
+    return render(request, "inference/session.html", found)
 
 
 def _whole(text: str) -> int | None:

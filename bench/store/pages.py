@@ -55,7 +55,8 @@ def _exchange(one: ExchangeSummary) -> list[Question]:
         Question("exchange: bytes", lambda: queries.raw(one.exchange_id)),
         Question("exchange: events", lambda: queries.events(one.exchange_id, one.trace_id)),
         Question("exchange: spans", lambda: queries.spans(one.trace_id)),
-        Question("session", lambda: queries.session(one.conversation)),
+        Question("session", lambda: queries.turns(one.conversation)),
+        Question("session: in all", lambda: queries.conversation(one.conversation)),
     ]
 
 

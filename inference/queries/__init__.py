@@ -5,15 +5,17 @@ exchange id, attempt), never by OFFSET. Everything raises inference.clickhouse.U
 can't be asked. Times are aware, in UTC.
 """
 
+from inference.queries.conversations import conversation, turns
 from inference.queries.counts import by_weights, daily, tokens_by_key
 from inference.queries.draws import asked_the_same, sample
 from inference.queries.lists import count, explore, histogram, suggest
-from inference.queries.one import events, exchange, find, raw, session, spans
+from inference.queries.one import events, exchange, find, raw, spans
 from inference.stored import (
     ENDED_WELL,
     TOKENS_DEADLINE,
     Bucket,
     Candidate,
+    Conversation,
     Cursor,
     Day,
     ExchangeSummary,
@@ -22,6 +24,7 @@ from inference.stored import (
     Span,
     StoredEvent,
     StoredExchange,
+    StoredTurn,
     microseconds,
 )
 
@@ -30,6 +33,7 @@ __all__ = [
     "TOKENS_DEADLINE",
     "Bucket",
     "Candidate",
+    "Conversation",
     "Cursor",
     "Day",
     "ExchangeSummary",
@@ -38,8 +42,10 @@ __all__ = [
     "Span",
     "StoredEvent",
     "StoredExchange",
+    "StoredTurn",
     "asked_the_same",
     "by_weights",
+    "conversation",
     "count",
     "daily",
     "events",
@@ -50,8 +56,8 @@ __all__ = [
     "microseconds",
     "raw",
     "sample",
-    "session",
     "spans",
     "suggest",
     "tokens_by_key",
+    "turns",
 ]

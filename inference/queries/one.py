@@ -19,7 +19,6 @@ from inference.otlp import KEY
 from inference.queries.asking import ask
 from inference.stored import Span, StoredEvent, StoredExchange
 
-_MOST_TURNS = 500
 _STORED = ", ".join(f"`{field.name}`" for field in fields(StoredExchange) if field.name != "tokens")
 _PACKED = ", ".join(f"`{name}`" for name in packing.COLUMNS)
 _PLAIN_COLUMNS = ("ids", "logprobs", "top_ids", "top_logprobs", "top_offsets")
@@ -58,16 +57,6 @@ def raw(exchange_id: str | UUID, attempt: int | None = None) -> tuple[bytes, byt
         query_formats={"String": "bytes"},
     )
     return tuple(found.result_rows[0]) if found.result_rows else None
-
-
-def session(name: str) -> list[StoredExchange]:
-    """The turns of a session (or of a conversation without one), oldest first; at most 500."""
-    rows = ask(
-        f"SELECT {_STORED} FROM exchanges WHERE conversation = {{name:String}} "  # noqa: S608
-        "ORDER BY started_at, exchange_id, attempt LIMIT {most:UInt32}",
-        {"name": name, "most": _MOST_TURNS},
-    )
-    return [_stored(row, []) for row in rows]
 
 
 def events(exchange_id: str | UUID, trace_id: str = "") -> list[StoredEvent]:

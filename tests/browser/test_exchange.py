@@ -16,7 +16,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 LONG = "wheezing after exercise of the respiratory system, "
 ONE = answered.exchange(1, "wheezing after exercise")
 HOSTILE = answered.exchange(2, answered.HOSTILE, messages=[{"role": "user", "content": answered.HOSTILE}])
-WIDE = answered.exchange(3, LONG * 6, messages=[{"role": "user", "content": "W" * 400}], user="u" * 300)
+WIDE = answered.exchange(
+    3, LONG * 6, messages=[{"role": "user", "content": "W" * 400}], user="u" * 300, session="wide"
+)
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +138,23 @@ def test_hostile_text_runs_nothing_and_breaks_no_policy(visit: Visit) -> None:
 def test_nothing_scrolls_sideways(visit: Visit, sideways: Callable[[Page], int], width: int) -> None:
     emil = people.engineer()
     paths = ["/exchanges/", "/exchanges/?q=nothing:x", address(WIDE), address(WIDE) + "raw/"]
-    assert [sideways(visit(path, emil, width, 844)) for path in paths] == [0] * 4
+    paths += [
+        f"/exchanges/diff/?a={ONE.exchange_id}&b={WIDE.exchange_id}",
+        "/exchanges/diff/",
+        "/sessions/wide/",
+    ]
+    assert [sideways(visit(path, emil, width, 844)) for path in paths] == [0] * 7
+
+
+def test_two_ticked_are_compared_and_lead_to_their_tokens_by_keys(visit: Visit) -> None:
+    page = visit("/exchanges/", people.engineer(), color_scheme="dark")
+    for key in ("j", "x", "j", "j", "x"):
+        page.keyboard.press(key)
+    page.get_by_role("button", name="Compare two").press("Enter")
+    expect(page.locator("h1")).to_contain_text("differ in the answers")
+    expect(page.locator("ins").first).to_be_visible()
+    page.locator("#apart-title ~ p a").first.press("Enter")
+    expect(page.locator(".heat-pop")).to_be_visible()
 
 
 def test_in_forced_colours_unsure_pieces_are_still_told_apart(visit: Visit) -> None:

@@ -1,5 +1,6 @@
 """What the pages and the queues get from a store with real rows in it."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ import pytest
 from inference import clickhouse, filters, kept, lookups, queries, storing
 from inference.exchange import Exchange, parse
 from inference.filters import FilterError
-from inference.queries import Cursor
+from inference.queries import Cursor, conversations
 from tests.inference import spooled
 
 NOON = int(datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()) * 1_000_000
@@ -215,10 +216,35 @@ def test_expected_tokens_that_do_not_come_are_missing_after_a_while(stored: list
 
 
 def test_a_session_is_its_turns_in_order(stored: list[Exchange]) -> None:
-    turns = queries.session("s-1")
+    turns, further = queries.turns("s-1")
     assert [turn.exchange_id for turn in turns] == [stored[41].exchange_id, stored[42].exchange_id]
-    alone = queries.session(stored[3].conversation)
+    assert further is None
+    assert turns[0].messages == 2
+    assert turns[0].least_p == pytest.approx(math.exp(-2.5))
+    assert turns[1].asked == [{"role": "user", "content": "Schmerz\n'; DROP"}]
+    first, further = queries.turns("s-1", limit=1)
+    second, end = queries.turns("s-1", further, limit=1)
+    assert [*first, *second] == turns
+    assert end is None
+    whole = queries.conversation("s-1")
+    assert whole is not None
+    assert (whole.exchanges, whole.versions, whole.failed) == (2, ["smollm2-135m"], 0)
+    assert whole.first_at == turns[0].started_at
+    assert queries.conversation("nobody's") is None
+    assert queries.turns("nobody's") == ([], None)
+    alone, _ = queries.turns(stored[3].conversation)
     assert [turn.exchange_id for turn in alone] == [stored[3].exchange_id]
+
+
+def test_of_a_turn_what_came_since_the_last_answer_is_new() -> None:
+    system, first, answer = ({"role": role, "content": role} for role in ("system", "user", "assistant"))
+    tool, second = {"role": "tool", "content": "found"}, {"role": "user", "content": "and then?"}
+    new = conversations.since_the_answer
+    assert new([system, first]) == [first]
+    assert new([system, first, answer, tool]) == [tool]
+    assert new([first, answer, tool, second]) == [tool, second]
+    assert new([first, answer]) == [answer]
+    assert new([]) == []
 
 
 def test_the_trace_has_the_exchanges_span(stored: list[Exchange]) -> None:

@@ -45,6 +45,7 @@ MOST = {
     "exchange: events": SPOT,
     "exchange: spans": SPOT,
     "session": WIDE_SPOT,
+    "session: in all": WIDE_SPOT,
     "overview: days": TWO_WEEKS,
     "overview: versions": TWO_WEEKS,
     "search: exchange": SPOT,

@@ -88,6 +88,7 @@ def every_address() -> list[str]:
         reverse("exchange-raw", args=[ONE.exchange_id]),
         reverse("session", args=["desk-1"]),
         reverse("complete"),
+        f"{reverse('exchange-diff')}?a={ONE.exchange_id}&b={HOSTILE.exchange_id}",
         f"{reverse('exchanges')}?peek={ONE.exchange_id}",
         f"{reverse('exchange-send')}?id={ONE.exchange_id}",
     ]
@@ -183,6 +184,32 @@ def test_what_came_since_is_counted_without_moving_a_row(
     assert "↑ 1 new" in answer.text
     assert "<table" not in answer.text
     assert emil.get(poll.group(1) + "&q=route:icd-chapter").status_code == 204
+
+
+def test_two_are_held_against_each_other(emil: Client) -> None:
+    asked = {"a": ONE.exchange_id, "b": CUT.exchange_id[-8:]}
+    text = emil.get(reverse("exchange-diff"), asked).text
+    assert "<del>wheezing after exercise</del><ins>lungs</ins>" in text
+    assert "At token 1: A wrote" in text
+    assert f'href="/exchanges/{ONE.exchange_id}/#t0"' in text
+    assert "cut off at its token limit" in text
+    same = emil.get(reverse("exchange-diff"), {"id": [ONE.exchange_id, f"{ONE.exchange_id}.0"]}).text
+    assert "They answered the same" in same
+    assert "Nowhere: as far as both go" in same
+    without = emil.get(reverse("exchange-diff"), {"a": ONE.exchange_id, "b": OFF.exchange_id}).text
+    assert "Without the tokens of both" in without
+    hostile = emil.get(reverse("exchange-diff"), {"a": HOSTILE.exchange_id, "b": ONE.exchange_id}).text
+    assert "<script>document" not in hostile
+    assert "<img src=x" not in hostile
+
+
+def test_two_that_are_not_both_there_are_asked_for(emil: Client) -> None:
+    text = emil.get(reverse("exchange-diff"), {"a": ONE.exchange_id}).text
+    assert f'value="{ONE.exchange_id}"' in text
+    gone = emil.get(reverse("exchange-diff"), {"a": ONE.exchange_id, "b": "<b>nobody"})
+    assert gone.status_code == 404
+    assert "&lt;b&gt;nobody" in gone.text
+    assert emil.get(reverse("exchange-diff"), {"a": "x", "b": ONE.exchange_id[:-1]}).status_code == 404
 
 
 def test_an_exchange_is_shown_beside_the_list_and_alone_when_only_that_is_asked_for(emil: Client) -> None:
@@ -319,7 +346,21 @@ def test_a_session_is_read_from_its_beginning(emil: Client) -> None:
     text = emil.get(reverse("session", args=["desk-1"])).text
     assert "<b>2</b>" in text
     assert text.index(ONE.exchange_id) < text.index(HOSTILE.exchange_id)
+    assert f"?a={ONE.exchange_id}.0&amp;b={HOSTILE.exchange_id}.0" in text
+    assert "ICD-10-CM chapter desk" not in text
     assert emil.get(reverse("session", args=["no such"])).status_code == 404
+
+
+def test_a_long_session_is_read_a_page_at_a_time(emil: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inference.queries.turns.__defaults__", (None, 1))
+    first = emil.get(reverse("session", args=["desk-1"])).text
+    further = re.search(r'href="([^"]+)" rel="next"', first)
+    assert further
+    assert HOSTILE.exchange_id not in first
+    second = emil.get(further.group(1)).text
+    assert HOSTILE.exchange_id in second
+    assert "From the beginning" in second
+    assert 'rel="next"' not in second
 
 
 def test_an_id_that_is_not_stored_says_so(emil: Client) -> None:

@@ -42,6 +42,7 @@ function count() {
   const number = ticks().length;
   chosen.textContent = number ? `${number} ticked ${number === 1 ? "is" : "are"} sent on.` : all;
   bulk.querySelector("[data-none]").hidden = !number;
+  bulk.querySelector("[data-two]").hidden = number !== 2;
 }
 
 const acts = {
