@@ -13,13 +13,14 @@ from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 
 from annotations.models import Queue
 from annotations.people import RANKS, Role
 from inference.access import is_engineer
 
 P = ParamSpec("P")
-QueueView = Callable[Concatenate[HttpRequest, Queue, ...], HttpResponse]
+QueueView = Callable[Concatenate[HttpRequest, Queue, ...], HttpResponseBase]
 
 
 def managed(user: User | AnonymousUser) -> QuerySet[Queue]:
@@ -44,12 +45,12 @@ def reaches(role: Role | None, least: Role) -> bool:
     return role is not None and RANKS.index(role) >= RANKS.index(least)
 
 
-def only(least: Role) -> Callable[[QueueView], Callable[..., HttpResponse]]:
+def only(least: Role) -> Callable[[QueueView], Callable[..., HttpResponseBase]]:
     """Give the view its queue; strangers sign in, who has a lower role or none gets 403."""
 
-    def decorate(view: QueueView) -> Callable[..., HttpResponse]:
+    def decorate(view: QueueView) -> Callable[..., HttpResponseBase]:
         @wraps(view)
-        def guarded(request: HttpRequest, slug: str, **more: int) -> HttpResponse:
+        def guarded(request: HttpRequest, slug: str, **more: int | str) -> HttpResponseBase:
             if not isinstance(request.user, User):
                 return redirect_to_login(request.get_full_path())
             queue = Queue.objects.select_related("state_changed_by").filter(slug=slug).first()

@@ -29,6 +29,7 @@ __all__ = [
     "Flag",
     "Invitation",
     "Item",
+    "Mirror",
     "OldGuidelines",
     "Queue",
     "QueueEvent",
@@ -344,12 +345,18 @@ class Annotation(models.Model):
     heat_map_seen = models.BooleanField(default=False, help_text="Before judging.")
     guidelines_version = models.PositiveIntegerField(default=1)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    mirrored_at = models.DateTimeField(
+        null=True, editable=False, help_text="When its event had been read back from the trace store."
+    )
 
     objects = AnnotationQuerySet.as_manager()
 
     class Meta:
         ordering: ClassVar = ["id"]
-        indexes: ClassVar = [models.Index(fields=["reviewer", "-created_at"])]
+        indexes: ClassVar = [
+            models.Index(fields=["reviewer", "-created_at"]),
+            models.Index(fields=["id"], condition=models.Q(mirrored_at=None), name="waits_to_be_mirrored"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.decision} by {self.reviewer} on {self.item}"
@@ -372,6 +379,16 @@ class Annotation(models.Model):
     def by_reference(self) -> bool:
         """Whether a reference list gave it, not a person: said wherever it is shown."""
         return self.source == self.Source.REFERENCE
+
+
+class Mirror(models.Model):
+    """The one row whose holder mirrors judgements into the trace store (annotations.mirror)."""
+
+    token = models.CharField(max_length=32, blank=True)
+    until = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"mirror until {self.until}"
 
 
 _PAST = {

@@ -9,11 +9,12 @@ from django.contrib import messages
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from annotations import audit, flagging, leases, progress, queue_file, sampling
+from annotations import audit, export, flagging, leases, progress, queue_file, sampling
 from annotations.access import managed, manager_required, only, reaches, role_in
 from annotations.audit import Act
 from annotations.forms import DrawForm, NewQueueForm, SettingsForm
@@ -104,6 +105,21 @@ def queue_export(request: HttpRequest, found: Queue) -> HttpResponse:
         queue_file.dump(found),
         content_type="application/json",
         headers={"Content-Disposition": f'attachment; filename="{found.slug}.queue.json"'},
+    )
+
+
+@require_safe
+@only(Role.READER)
+def queue_annotations(request: HttpRequest, found: Queue, form: str) -> HttpResponseBase:
+    """Every judgement as it was given, row by row, however many."""
+    assert isinstance(request.user, User)
+    if form not in export.FORMS:
+        raise Http404
+    kind, rows = export.FORMS[form]
+    audit.record(found, request.user, Act.EXPORTED, form)
+    name = f"{found.slug}.annotations.{form}"
+    return StreamingHttpResponse(
+        rows(found), content_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'}
     )
 
 

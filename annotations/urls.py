@@ -24,6 +24,9 @@ urlpatterns = [
     path("queues/<slug:slug>/reassign/<int:pk>/", queue_views.queue_reassign, name="queue-reassign"),
     path("queues/<slug:slug>/items/<int:pk>/", queue_views.queue_item, name="queue-item"),
     path("queues/<slug:slug>/items/<int:pk>/flag/", queue_views.queue_flag, name="queue-flag"),
+    path(
+        "queues/<slug:slug>/annotations.<str:form>", queue_views.queue_annotations, name="queue-annotations"
+    ),
     path("queues/<slug:slug>/people/", people_views.queue_people, name="queue-people"),
     path("queues/<slug:slug>/invite/", people_views.queue_invite, name="queue-invite"),
     path("queues/<slug:slug>/invite/<int:pk>/back/", people_views.queue_uninvite, name="queue-uninvite"),

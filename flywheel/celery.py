@@ -31,6 +31,11 @@ app.conf.beat_schedule = {
     },
     # A day's work is done once; an hour later only what a run had no room for.
     "expire": {"task": "flywheel.expire", "schedule": 3600.0, "options": {"expires": 3600}},
+    "mirror-judgements": {
+        "task": "flywheel.mirror_judgements",
+        "schedule": 15.0,
+        "options": {"expires": 15},
+    },
     # After Redis was wiped, a budget is as it was within two of these.
     "rebuild-budgets": {"task": "flywheel.rebuild_budgets", "schedule": 60.0, "options": {"expires": 60}},
 }

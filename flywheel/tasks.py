@@ -4,7 +4,7 @@ import logging
 
 import redis
 
-from annotations import sampling
+from annotations import mirror, sampling
 from flywheel import datasets, erasure, evaluation, jobs, retention, rollout, training
 from flywheel.celery import app
 from flywheel.models import Job
@@ -32,6 +32,15 @@ def run_job(job_id: int) -> None:
 def fill_queues() -> None:
     """Let new traffic into the queues that take it."""
     sampling.flow()
+
+
+@app.task(name="flywheel.mirror_judgements")
+def mirror_judgements() -> None:
+    """Tell the trace store what people said; with it away, a little later."""
+    try:
+        mirror.run()
+    except Unavailable as error:
+        log.warning("judgements were not mirrored: %s", error)
 
 
 @app.task(name="flywheel.resend_due")

@@ -4,6 +4,7 @@ from django.urls import path
 
 from flywheel.pages import (
     agreement,
+    approval,
     datasets,
     engine,
     erasures,
@@ -38,6 +39,7 @@ urlpatterns = [
     path("erasures/", erasures.index, name="erasures"),
     path("erasures/<int:pk>/", erasures.receipt, name="erasure"),
     path("retention/", retention.index, name="retention"),
+    path("approval/", approval.approval, name="approval"),
     path("engine/", engine.engine_room, name="engine-room"),
     path("engine/drops/", engine.drops_known, name="drops-known"),
 ]

@@ -8,6 +8,7 @@ can't be asked. Times are aware, in UTC.
 from inference.queries.conversations import conversation, turns
 from inference.queries.counts import by_weights, daily, tokens_by_key
 from inference.queries.draws import asked_the_same, sample
+from inference.queries.judged import Approval, approval
 from inference.queries.lists import count, explore, histogram, suggest
 from inference.queries.one import events, exchange, find, raw, spans
 from inference.stored import (
@@ -31,6 +32,7 @@ from inference.stored import (
 __all__ = [
     "ENDED_WELL",
     "TOKENS_DEADLINE",
+    "Approval",
     "Bucket",
     "Candidate",
     "Conversation",
@@ -43,6 +45,7 @@ __all__ = [
     "StoredEvent",
     "StoredExchange",
     "StoredTurn",
+    "approval",
     "asked_the_same",
     "by_weights",
     "conversation",
