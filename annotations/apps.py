@@ -8,7 +8,8 @@ class AnnotationsConfig(AppConfig):
     verbose_name = "Judgements"
 
     def ready(self) -> None:
-        from annotations import labels, panels  # noqa: PLC0415 - models exist only now
+        from annotations import adjudications, labels, panels, uses  # noqa: PLC0415 - models exist only now
 
         labels.connect()
         panels.connect()
+        uses.register(adjudications.used)

@@ -32,6 +32,7 @@ class Act(models.TextChoices):
     UPHELD = "upheld", "found personal data"
     UNFLAGGED = "unflagged", "found no personal data"
     ASKED = "asked", "asked for a correction"
+    DECIDED = "decided", "gave a second opinion"
     EXPORTED = "exported", "took the annotations out"
 
 

@@ -26,7 +26,7 @@ _HINTS = {
     "reasons": "One a line, at most nine: they get the keys 1 to 9. Empty: none is asked.",
     "guidelines": "Markdown, beside every item. Each change gets a new number.",
     "heat_map": "Whether reviewers see how sure the model was. Seen before judging, it is noted.",
-    "judgements_per_item": "With two or more, the agreement of all settles an item.",
+    "judgements_per_item": "With two or more, agreement settles an item; else a lead decides.",
     "daily_cap": "New exchanges that match come by themselves, about so many a day. Empty: only when asked.",
     "lease_minutes": "How long an item is kept for whoever has it on the screen.",
 }
@@ -48,10 +48,11 @@ class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]
         model = Queue
         fields = (
             *("name", "kind", "question", "answers", "reasons", "against", "guidelines", "reviewers"),
-            *("judgements_per_item", "heat_map", "lease_minutes", "daily_cap"),
+            *("judgements_per_item", "rule", "heat_map", "lease_minutes", "daily_cap"),
         )
         labels: ClassVar = {
             "kind": "Asked for",
+            "rule": "An item is settled when",
             "against": "Compared with",
             "heat_map": "How sure the model was",
             "lease_minutes": "Minutes an item is kept",
@@ -62,6 +63,7 @@ class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.fields["rule"].required = False
         if self.instance.pk:
             self.fields["guidelines"].help_text += f" Now version {self.instance.guidelines_version}."
             if Annotation.objects.filter(item__queue=self.instance).exists():
@@ -100,6 +102,10 @@ class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]
         if given.get("kind") == Kind.PAIR and Kind.SPANS in kinds:
             self.add_error("kind", "Words can be marked on one answer, not on two side by side.")
         return given
+
+    def clean_rule(self) -> str:
+        rule: str = self.cleaned_data["rule"]
+        return rule or Queue.Rule.UNANIMITY
 
     def clean_reasons(self) -> list[str]:
         reasons: list[str] = self.cleaned_data["reasons"]

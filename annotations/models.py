@@ -16,6 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotations import questions
+from annotations.adjudications import Adjudication
 from annotations.audit import QueueEvent
 from annotations.flags import Flag
 from annotations.people import Invitation, QueueRole
@@ -23,6 +24,7 @@ from annotations.questions import Kind, Question
 
 __all__ = [
     "MOST_REASONS",
+    "Adjudication",
     "Annotation",
     "AnnotationQuerySet",
     "Assignment",
@@ -80,6 +82,10 @@ class Queue(models.Model):
         BROAD = "uncertain+stratified", "half least sure, half as many of each answer"
         NEWEST = "newest", "newest first"
 
+    class Rule(models.TextChoices):
+        UNANIMITY = "unanimity", "all must agree"
+        MAJORITY = "majority", "more than half must agree"
+
     slug = models.SlugField(unique=True)
     name = models.CharField(max_length=100)
     key = models.CharField(
@@ -122,6 +128,7 @@ class Queue(models.Model):
     judgements_per_item = models.PositiveSmallIntegerField(
         default=1, validators=[MinValueValidator(1), MaxValueValidator(9)]
     )
+    rule = models.CharField(max_length=9, choices=Rule, default=Rule.UNANIMITY)
     daily_cap = models.PositiveIntegerField(
         null=True,
         blank=True,

@@ -262,6 +262,7 @@ def queue_item(request: HttpRequest, found: Queue, pk: int) -> HttpResponse:
     context = {
         "queue": found,
         "item": item,
+        "leads": leads,
         "reading": read(item.messages),
         "said": said,
         "flag": flagging.standing().filter(exchange_id=item.exchange_id, upheld=None).first()

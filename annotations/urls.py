@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from annotations import people_views, queue_views, views
+from annotations import conflict_views, people_views, queue_views, views
 
 urlpatterns = [
     path("review/", views.review_home, name="review-home"),
@@ -23,6 +23,8 @@ urlpatterns = [
     path("queues/<slug:slug>/release/<int:pk>/", queue_views.queue_release, name="queue-release"),
     path("queues/<slug:slug>/reassign/<int:pk>/", queue_views.queue_reassign, name="queue-reassign"),
     path("queues/<slug:slug>/items/<int:pk>/", queue_views.queue_item, name="queue-item"),
+    path("queues/<slug:slug>/conflicts/", conflict_views.queue_conflicts, name="queue-conflicts"),
+    path("queues/<slug:slug>/items/<int:pk>/decide/", conflict_views.queue_decide, name="queue-decide"),
     path("queues/<slug:slug>/items/<int:pk>/flag/", queue_views.queue_flag, name="queue-flag"),
     path(
         "queues/<slug:slug>/annotations.<str:form>", queue_views.queue_annotations, name="queue-annotations"

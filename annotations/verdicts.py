@@ -1,10 +1,12 @@
 """What an item's judgements add up to, and the rule that decided.
 
-One judgement an item: that one. Several: the agreement of all, else a second opinion is needed.
+One judgement an item: that one. Several: the agreement of all or, where the queue says so, of more than half;
+else a second opinion is needed (annotations.adjudications).
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.db.models import F
@@ -36,29 +38,35 @@ class Verdict:
     """What all judgements say to a question, by its name."""
 
 
-def decide(judgements: Sequence[Annotation], needed: int, answer: str, *, compared: bool = True) -> Verdict:
+def decide(
+    judgements: Sequence[Annotation],
+    needed: int,
+    answer: str,
+    *,
+    compared: bool = True,
+    majority: bool = False,
+) -> Verdict:
     """The verdict of standing judgements on a model's ``answer`` of which ``needed`` are asked for. Pure.
 
-    Only the leading question can be in conflict. One that can't be ``compared`` (words, marks) is settled
-    by having been answered.
+    Only the leading question can be in conflict: unless all say the same or, with ``majority``, more than
+    half. One that can't be ``compared`` (words, marks) is settled by having been answered.
     """
     if any(j.decision == Annotation.Decision.FLAG for j in judgements):
         return Verdict(Item.State.FLAGGED, rule="flagged as personal data")
     if len(judgements) < needed:
         return Verdict(Item.State.WAITING)
-    said = {_said(j, compared) for j in judgements}
-    rule = (
-        _rule(judgements) if compared or len(judgements) == 1 else f"{len(judgements)} answers, not compared"
-    )
-    values = _values(judgements)
-    if said == {(Annotation.Decision.CANT_JUDGE, "", "")}:
+    (said, count), *_ = Counter(_said(j, compared) for j in judgements).most_common(1)
+    if count < len(judgements) and not (majority and 2 * count > len(judgements)):
+        rule = f"{len(judgements)} judgements differ"
+        return Verdict(Item.State.CONFLICT, rule=rule, values=_values(judgements))
+    agreed = [j for j in judgements if _said(j, compared) == said]
+    rule = _rule(agreed, len(judgements), compared)
+    if said == (Annotation.Decision.CANT_JUDGE, "", ""):
         return Verdict(Item.State.UNJUDGED, rule=rule)
-    if len(said) > 1:
-        return Verdict(Item.State.CONFLICT, rule=f"{len(judgements)} judgements differ", values=values)
-    ((decision, correction, _),) = said
+    decision, correction, _ = said
     verdict = _VERDICTS[Annotation.Decision(decision)]
     right = {Item.Verdict.APPROVED: answer, Item.Verdict.CORRECTED: correction}.get(verdict, "")
-    return Verdict(Item.State.SETTLED, verdict, right, rule, values)
+    return Verdict(Item.State.SETTLED, verdict, right, rule, _values(agreed))
 
 
 def _said(judgement: Annotation, compared: bool) -> tuple[str, str, str]:
@@ -72,10 +80,14 @@ def _values(judgements: Sequence[Annotation]) -> dict[str, Any]:
     return {name: judgements[0].values[name] for name in names if len(said[name]) == 1}
 
 
-def _rule(judgements: Sequence[Annotation]) -> str:
-    rule = "one judgement" if len(judgements) == 1 else f"all {len(judgements)} agree"
-    if any(j.by_reference for j in judgements):
-        rule += ", by the reference reviewer" if len(judgements) == 1 else ", with the reference reviewer"
+def _rule(agreed: Sequence[Annotation], given: int, compared: bool) -> str:
+    if given > 1 and not compared:
+        return f"{given} answers, not compared"
+    rule = "one judgement" if given == 1 else f"all {given} agree"
+    if len(agreed) < given:
+        rule = f"majority: {len(agreed)} of {given} agree"
+    if any(j.by_reference for j in agreed):
+        rule += ", by the reference reviewer" if given == 1 else ", with the reference reviewer"
     return rule
 
 
@@ -90,11 +102,29 @@ def lock(item: Item) -> None:
 
 
 def settle(item: Item) -> Verdict:
-    """Write what the judgements add up to now. Call with the item locked."""
-    judgements, queue = list(item.annotations.standing()), item.queue
-    verdict = decide(judgements, queue.judgements_per_item, item.answer, compared=queue.kind in COMPARED)
+    """Write what the judgements add up to now; a lead's decision stands. Call with the item locked."""
+    queue = item.queue
+    verdict = None if item.state == Item.State.WAITING else _decided(item)
+    if verdict is None:
+        judgements = list(item.annotations.standing())
+        verdict = decide(
+            judgements,
+            queue.judgements_per_item,
+            item.answer,
+            compared=queue.kind in COMPARED,
+            majority=queue.rule == Queue.Rule.MAJORITY,
+        )
     write(item, verdict)
     return verdict
+
+
+def _decided(item: Item) -> Verdict | None:
+    """A lead's newest decision, if there is one."""
+    made = item.adjudications.select_related("decided_by").first()
+    if made is None:
+        return None
+    said = Annotation(decision=made.decision, answer=made.answer, values=made.values)
+    return replace(decide([said], 1, item.answer), rule=made.rule)
 
 
 def write(item: Item, verdict: Verdict) -> None:

@@ -1,0 +1,128 @@
+"""Where judgements differ: a lead sees the sides and decides, one item after another."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_POST, require_safe
+
+from annotations import adjudications, audit, judging, questions
+from annotations.access import only
+from annotations.adjudications import Stale
+from annotations.audit import Act
+from annotations.judging import Judgement, NotTaken
+from annotations.models import Annotation, Item, Queue, new_key
+from annotations.people import Role
+from annotations.questions import MAIN, Kind
+from annotations.reading import read
+
+OPEN = (Item.State.CONFLICT, Item.State.UNJUDGED)
+"""What waits for a second opinion."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What some of an item's reviewers said alike; the first of them stands for it."""
+
+    judgements: list[Annotation]
+
+    @property
+    def first(self) -> Annotation:
+        return self.judgements[0]
+
+
+@require_safe
+@only(Role.LEAD)
+def queue_conflicts(request: HttpRequest, queue: Queue) -> HttpResponse:
+    """The item that has waited longest for a second opinion, or ``?item=``, which may be settled."""
+    waiting = queue.items.filter(state__in=OPEN).order_by("settled_at", "id")
+    pk = request.GET.get("item", "")
+    item: Item | None
+    if pk:
+        item = get_object_or_404(
+            queue.items.exclude(state__in=(Item.State.FLAGGED, Item.State.WAITING)),
+            pk=pk if pk.isdecimal() else None,
+        )
+    else:
+        item = waiting.first()
+    return _page(request, queue, item, waiting.count())
+
+
+@require_POST
+@only(Role.LEAD)
+def queue_decide(request: HttpRequest, queue: Queue, pk: int) -> HttpResponse:
+    """Take a side, or decide otherwise. 409: it has changed meanwhile; 422: the decision does not fit."""
+    assert isinstance(request.user, User)
+    item = get_object_or_404(queue.items, pk=pk)
+    item.queue = queue
+    revision = request.POST.get("revision", "")
+    try:
+        adjudications.adjudicate(
+            item,
+            request.user,
+            request.POST.get("key", "")[:43],
+            _said(request, item),
+            revision=int(revision) if revision.isdecimal() else -1,
+            why=request.POST.get("why", "").strip()[:5000],
+        )
+    except (Stale, NotTaken) as told:
+        status = 409 if isinstance(told, Stale) else 422
+        waiting = queue.items.filter(state__in=OPEN).count()
+        item.refresh_from_db()
+        return _page(request, queue, item, waiting, wrong=str(told), status=status)
+    audit.record(queue, request.user, Act.DECIDED, f"item {item.pk}")
+    messages.success(request, f"Item {item.pk} is decided.")
+    return redirect("queue-conflicts", queue.slug)
+
+
+def _said(request: HttpRequest, item: Item) -> Judgement | Annotation:
+    side = request.POST.get("side", "")
+    if side:
+        standing = item.annotations.standing().exclude(decision=Annotation.Decision.FLAG)
+        return get_object_or_404(standing, pk=side if side.isdecimal() else None)
+    decision = request.POST.get("decision", "")
+    answer = request.POST.get("answer", "") if decision == judging.Decision.CORRECT else ""
+    field = item.queue.lead.field
+    return Judgement(decision, answer, given={MAIN: request.POST.getlist(field)})
+
+
+def _page(
+    request: HttpRequest, queue: Queue, item: Item | None, waiting: int, *, wrong: str = "", status: int = 200
+) -> HttpResponse:
+    context: dict[str, Any] = {"queue": queue, "item": item, "waiting": waiting, "wrong": wrong}
+    context["given"] = request.POST
+    if item is not None:
+        item.queue = queue
+        lead = queue.lead
+        context |= {
+            "reading": read(item.messages),
+            "sides": _sides(item),
+            "decided": item.adjudications.select_related("decided_by"),
+            "key": new_key(),
+            "closed_list": [] if item.tools is not None else queue.answers,
+            # Marks and words are given on the answer itself: of them only a side can be taken.
+            "options": _options(queue) if not queue.by_verdict else [],
+            "several": lead.kind == Kind.CHOICES,
+        }
+    return render(request, "annotations/conflicts.html", context, status=status)
+
+
+def _options(queue: Queue) -> list[tuple[str, str]]:
+    lead = queue.lead
+    if lead.kind == Kind.PAIR:
+        words = {"left": "The first is better", "right": "The second is better"}
+        return [(value, words.get(value, told)) for value, told in lead.pressed]
+    return lead.pressed if lead.kind in (*questions.ONE_PRESS, Kind.CHOICES) else []
+
+
+def _sides(item: Item) -> list[Side]:
+    """The commonest first."""
+    found: dict[tuple[str, str, str], list[Annotation]] = {}
+    for annotation in item.annotations.standing().select_related("reviewer"):
+        annotation.item = item
+        said = questions.canonical(annotation.values.get(MAIN, ""))
+        found.setdefault((annotation.decision, annotation.answer.strip(), said), []).append(annotation)
+    return sorted(map(Side, found.values()), key=lambda side: -len(side.judgements))
