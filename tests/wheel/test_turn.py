@@ -49,10 +49,13 @@ def test_tokens_taken_inside_the_engine_are_those_of_the_wire(
     demo: Demo, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To the last bit, on the real engine, through its spool and its drain into the trace store."""
+    compare(demo, name, BASE_MODEL, monkeypatch)
+
+
+def compare(demo: Demo, name: str, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     home = Home.open(demo.env)
     monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", home.environment({})["FLYWHEEL_CLICKHOUSE_URL"])
-    engine = differential.Engine(home.engine_url, BASE_MODEL)
-    outcome = differential.run(engine, name, differential.stored)
+    outcome = differential.run(differential.Engine(home.engine_url, model), name, differential.stored)
     assert outcome.problems == []
     assert outcome.tokens > 0
 
@@ -68,6 +71,16 @@ def test_the_wheel_turns_to_a_better_model_and_loses_nothing(demo: Demo) -> None
     assert result["exchanges_lost"] == 0
     assert list(result["seconds"]) == STAGES
     assert len(result["weights"]) == 64
+
+
+@pytest.mark.parametrize("name", ["greedy", "streamed"])
+def test_an_adapters_tokens_are_those_of_the_wire(
+    demo: Demo, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, served = differential.Engine(Home.open(demo.env).engine_url, "").get("/v1/models")
+    adapters = [one["id"] for one in served["data"] if one["id"] != BASE_MODEL]
+    assert adapters, "the turn loaded none"
+    compare(demo, name, adapters[-1], monkeypatch)
 
 
 def test_the_proxy_answers_what_the_engine_answers(demo: Demo, tmp_path: Path) -> None:
