@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from flywheel.models import Job, Rollout
+from flywheel.models import ApiPrice, Job, Rollout
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
@@ -54,6 +54,13 @@ class RolloutAdmin(ReadOnlyAdmin):
 class JobAdmin(ReadOnlyAdmin):
     list_display = ("id", "kind", "state", "message", "attempts", "created_at", "finished_at")
     list_filter = ("kind", "state")
+
+
+@admin.register(ApiPrice)
+class ApiPriceAdmin(ModelAdmin):
+    """What APIs charge, to compare with. Prices change: say where and when you read them."""
+
+    list_display = ("name", "price_in", "price_out", "source", "seen_on")
 
 
 # The alerts' admin registers itself.

@@ -287,6 +287,31 @@ class SignInLink(models.Model):
         return f"link for {self.user}"
 
 
+class ApiPrice(models.Model):
+    """What an API charges, as somebody read it somewhere."""
+
+    name = models.CharField(max_length=100, unique=True)
+    price_in = models.DecimalField(
+        max_digits=8, decimal_places=3, help_text="Dollars a million prompt tokens."
+    )
+    price_out = models.DecimalField(
+        max_digits=8, decimal_places=3, help_text="Dollars a million written tokens."
+    )
+    source = models.CharField(max_length=300, help_text="Where that was read.")
+    seen_on = models.DateField(help_text="When.")
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+        verbose_name = "API price"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def per_million(self, prompt_share: float) -> float:
+        """Dollars a million tokens of which that share is prompts."""
+        return float(self.price_in) * prompt_share + float(self.price_out) * (1 - prompt_share)
+
+
 class Sweep(models.Model):
     """When vitals were last gathered, and what went wrong with it; one row. Only news."""
 

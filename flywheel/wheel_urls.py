@@ -14,6 +14,7 @@ from flywheel.pages import (
     rollouts,
     sending,
     training,
+    vitals,
 )
 
 urlpatterns = [
@@ -41,5 +42,6 @@ urlpatterns = [
     path("retention/", retention.index, name="retention"),
     path("approval/", approval.approval, name="approval"),
     path("engine/", engine.engine_room, name="engine-room"),
-    path("engine/drops/", engine.drops_known, name="drops-known"),
+    path("engine/known/drops/", engine.drops_known, name="drops-known"),
+    path("engine/<slug:name>/", vitals.engine, name="engine"),
 ]

@@ -92,13 +92,19 @@ def keep(samples: Iterable[Sample], at: datetime) -> None:
         connect().insert("vitals", columns, rows, token=f"vitals {microseconds(at)}")
 
 
-def latest(now: datetime) -> dict[tuple[str, str, str], float]:
-    """The newest fresh value by (source, metric, part)."""
+def latest(now: datetime, sources: Sequence[str]) -> dict[tuple[str, str, str], float]:
+    """Sources' newest fresh values by (source, metric, part)."""
     rows = _rows(
         "SELECT source, metric, part, argMax(value, vitals.at) AS value FROM vitals "
-        "WHERE at > toDateTime({since:Int64}, 'UTC') AND at <= toDateTime({now:Int64}, 'UTC') "
+        "WHERE source IN {sources:Array(String)} AND metric IN {metrics:Array(String)} "
+        "AND at > toDateTime({since:Int64}, 'UTC') AND at <= toDateTime({now:Int64}, 'UTC') "
         "GROUP BY source, metric, part",
-        {"since": int(now.timestamp()) - FRESH_SECONDS, "now": int(now.timestamp())},
+        {
+            "sources": list(sources),
+            "metrics": list(METRICS),
+            "since": int(now.timestamp()) - FRESH_SECONDS,
+            "now": int(now.timestamp()),
+        },
     )
     return {(row["source"], row["metric"], row["part"]): row["value"] for row in rows}
 

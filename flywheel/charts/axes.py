@@ -96,5 +96,7 @@ def percent(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
-def linked(href: str, piece: SafeString) -> SafeString:
-    return format_html('<a href="{}">{}</a>', href, piece) if href else piece
+def linked(href: str, piece: SafeString, *, stop: bool = True) -> SafeString:
+    """Without ``stop`` the keyboard passes it by: where many lie close, a table leads to the same."""
+    skip = SafeString("" if stop else ' tabindex="-1"')
+    return format_html('<a href="{}"{}>{}</a>', href, skip, piece) if href else piece

@@ -189,6 +189,7 @@ def _ends(each: Series, x: Axis, y: Axis, *, height: int, x_format: Format, y_fo
                         3 if short else 4,
                         f"{each.name} at {x_format(p.x)}: {y_format(p.y)}",
                     ),
+                    stop=short or p is each.points[-1],
                 ),
             )
             for p in chosen

@@ -8,7 +8,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from flywheel import health, losses
 from flywheel.models import Job
-from flywheel.pages import alerts, jobs, live
+from flywheel.pages import alerts, jobs, live, vitals
 from inference.access import engineer_required, is_operator, operator_required
 from inference.models import Spool
 
@@ -27,7 +27,7 @@ def engine_room(request: HttpRequest) -> HttpResponse:
         {"job": job, "subject": jobs.subject(job), "name": jobs.name(job)}
         for job in newest.order_by("-id")[:NEWEST_JOBS]
     ]
-    alerting = alerts.context()
+    alerting, engines = alerts.context(), vitals.now_rows()
     ailing = [check for check in checks if check.tone != "good"]
     return live.respond(
         request,
@@ -39,11 +39,14 @@ def engine_room(request: HttpRequest) -> HttpResponse:
             "spools": spools,
             "dropped_unseen": sum(one.spool.dropped_unseen for one in spools),
             "is_operator": is_operator(request.user),
+            "engines": engines,
+            **({} if live.is_fragment(request) else vitals.cost_rows("24h")),
             **alerting,
         },
         state=(
             checks,
             [(vars(one.spool) | {"_state": None}, one.words) for one in spools],
+            engines,
             [(row.alert.pk, row.said) for row in alerting["firing"]],
             [(one.pk, one.error) for one in (*alerting["unsent"],)],
             [one.pk for one in alerting["over"]],

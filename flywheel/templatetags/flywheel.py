@@ -64,6 +64,22 @@ def percent_range(low: object, high: object) -> str:
 
 
 @register.filter
+def brief(value: object) -> str:
+    """A rate with no more digits than say something: 10,879; 3.5."""
+    found = _number(value)
+    return number(value) if found is None or found < 10 else whole(value)
+
+
+@register.filter
+def money(value: object) -> str:
+    """Dollars, with as many digits as say something: 12.50, 0.21, 0.0042."""
+    found = _number(value)
+    if found is None:
+        return "–"
+    return f"{found:,.2f}" if found >= 0.1 or not found else f"{found:.2g}"
+
+
+@register.filter
 def points(value: object) -> str:
     """A difference of rates in percentage points with its sign: 0.426 → ``+42.6 points``."""
     found = _number(value)

@@ -108,12 +108,12 @@ def test_dropped_captures_count_on_over_restarts_and_stay_until_somebody_knows()
     emil, olga = as_(people.engineer()), as_(people.operator())
     assert "4 captures dropped" in line(emil)
     assert "I know of" not in emil.get("/engine/").text
-    assert emil.post("/engine/drops/", {"dropped": "4"}).status_code == 403
+    assert emil.post("/engine/known/drops/", {"dropped": "4"}).status_code == 403
     assert "I know of the 4 dropped" in olga.get("/engine/").text
     proxy(2, run="b")
-    olga.post("/engine/drops/", {"dropped": "4"})
+    olga.post("/engine/known/drops/", {"dropped": "4"})
     assert alarms() == ["5 captures dropped"]
-    olga.post("/engine/drops/", {"dropped": "5"})
+    olga.post("/engine/known/drops/", {"dropped": "5"})
     assert alarms() == []
     assert Spool.objects.get().dropped == 5
     proxy(3, run="b")

@@ -123,7 +123,7 @@ def test_what_it_saw_is_kept(clickhouse: str, monkeypatch: pytest.MonkeyPatch, s
     upstream("gpu-1")
     Watch(Feed(gpu_1=parse(pages.vllm(2))), lambda: 0.0).sweep()
     assert Sweep.objects.get().problem == ""
-    assert vitals.latest(datetime.now(UTC))["gpu-1", "requests_running", ""] == 1.0
+    assert vitals.latest(datetime.now(UTC), ["gpu-1"])["gpu-1", "requests_running", ""] == 1.0
     assert vitals.keep_for(30) is False
     assert "0 did not answer" in health.watch().words
 

@@ -268,7 +268,7 @@ def test_sweeps_are_kept_and_read_as_series(store: trace_store.Store) -> None:
         rows = [Sample("tokens_per_s", "gpu-1", "", float(back)), Sample("gpu_power", "gpu-1", "0", 300.0)]
         vitals.keep([*rows, Sample("tokens_per_s", "gpu-2", "", 5.0)], now - timedelta(seconds=back))
     vitals.keep([], now)
-    found = vitals.latest(now)
+    found = vitals.latest(now, ["gpu-1"])
     assert found["gpu-1", "tokens_per_s", ""] == 0.0
     assert found["gpu-1", "gpu_power", "0"] == 300.0
     series = vitals.series(
@@ -279,7 +279,8 @@ def test_sweeps_are_kept_and_read_as_series(store: trace_store.Store) -> None:
     assert spans[0].at == now - timedelta(seconds=60)
     assert set(series) == {("tokens_per_s", ""), ("gpu_power", "0")}
     assert vitals.mean("tokens_per_s", now - timedelta(seconds=15)) == {"gpu-1": 5.0, "gpu-2": 5.0}
-    assert vitals.latest(now + timedelta(hours=1)) == {}
+    assert vitals.latest(now + timedelta(hours=1), ["gpu-1"]) == {}
+    assert vitals.latest(now, ["gpu-3"]) == {}
 
 
 def test_old_weeks_go(store: trace_store.Store) -> None:
