@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('annotations', '0006_people'),
+        ('annotations', '0007_mirror'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
