@@ -24,6 +24,7 @@ from annotations.models import Assignment, Item, Queue
 from flywheel import artefacts, datasets, jobs
 from flywheel.models import DatasetRow, DatasetVersion, Erasure, EvaluationCase, Rollout, TrainingRun
 from inference import erased, filters
+from inference.models import SavedView
 from inference.spool.files import replace as replace_file
 
 GONE = "Erased at its owner's wish."
@@ -276,12 +277,17 @@ def _blank(model: type[models.Model]) -> dict[str, Any]:
 
 
 def forget_filters(salt: str, hashes: Iterable[str]) -> int:
-    """Take the user out of queues' filters that name them. Returns out of how many."""
+    """Take the user out of queues' filters and saved views that name them. Returns out of how many."""
     known, changed = set(hashes), 0
-    for queue in Queue.objects.exclude(filter="", against=""):
-        lines = {name: _forget(getattr(queue, name), salt, known) for name in ("filter", "against")}
-        if any(getattr(queue, name) != line for name, line in lines.items()):
-            changed += Queue.objects.filter(pk=queue.pk).update(**lines)
+    kept: tuple[tuple[models.QuerySet[Any], tuple[str, ...]], ...] = (
+        (Queue.objects.exclude(filter="", against=""), ("filter", "against")),
+        (SavedView.objects.all(), ("filter",)),
+    )
+    for rows, names in kept:
+        for row in rows:
+            lines = {name: _forget(getattr(row, name), salt, known) for name in names}
+            if any(getattr(row, name) != line for name, line in lines.items()):
+                changed += rows.filter(pk=row.pk).update(**lines)
     return changed
 
 

@@ -139,7 +139,7 @@ def _find(store: Store, erasure: Erasure) -> copies.Copies:
         erasing.add_exchanges(store, asked, exam)
     rows = {f"{table} rows": number for table, number in erasing.count(store, asked).items()}
     filters = copies.forget_filters(erasure.salt, erasing.people(store, asked))
-    seen = found.counts | rows | {"queues' filters": filters}
+    seen = found.counts | rows | {"filters that named them": filters}
     # A second look sees less: what was there at first counts.
     erasure.counts |= {p: n for p, n in seen.items() if n > erasure.counts.get(p, 0)}
     for kind, names in copies.used(found).items():

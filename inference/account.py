@@ -37,6 +37,7 @@ ENDINGS = {
     "proxy_died": Ending("proxy died", "the proxy died before the end", "bad", answered=False),
 }
 MISSING = {
+    "masked": "No tokens kept: personal data was masked here, and tokens would spell it.",
     "off": "No tokens kept: this route keeps exchanges without them.",
     "unsampled": "No tokens kept: this route keeps them for a share of its exchanges.",
     "refused": "No tokens kept: the engine refused logprobs.",

@@ -199,7 +199,8 @@ class Call:
 
     def _tag(self, route: Route, version: Version) -> Tag | None:
         """For engines that capture tokens themselves."""
-        if not self._room.upstreams.all_capture(version.upstreams):
+        # What is masked must be seen with its text: tokens that an engine keeps come without.
+        if route.mask or not self._room.upstreams.all_capture(version.upstreams):
             return None
         return Tag(
             str(self._record.id),
@@ -304,7 +305,8 @@ class Call:
         """Close the record with a refusal, or make one. A disk that takes nothing changes no refusal."""
         try:
             if not self._record.is_begun:
-                self._record.open(self._request, model=self._model)
+                masks = self._room.follower.snapshot.masks(self._key)
+                self._record.open(self._request, model=self._model, mask=masks)
             await self._record.close(refusal.end_reason, refusal.status, refusal.message)
         except SpoolFailedError:
             return

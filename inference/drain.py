@@ -29,7 +29,7 @@ from pathlib import Path
 import orjson
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from inference import clickhouse, late, records, report, storing
+from inference import clickhouse, late, masking, records, report, storing
 from inference.clickhouse import RejectedError, Store, Unavailable
 from inference.erased import Erased
 from inference.exchange import Exchange
@@ -177,6 +177,7 @@ class Drain:
         self._quarantine = Quarantine(spool)
         self._erased = Erased(connect)
         self._honoured: frozenset[str] = frozenset()
+        self._masking = masking.load(spool)
         self._connect = connect
         self._batch = batch
         self._export = export
@@ -302,7 +303,7 @@ class Drain:
         for raw in self._erased.without(raws):
             try:
                 if (record := records.parse(raw)) is not None:
-                    parsed.append((raw, record))
+                    parsed.append((raw, self._masking.record(raw, record)))
             except ValueError as error:
                 self._quarantine.keep(raw, str(error))
             except Exception as error:  # a parser's mistake costs one exchange its row, not all of them

@@ -6,7 +6,7 @@ inference.spool, asking for tokens to inference.capture, and storing to inferenc
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import orjson
 
@@ -42,6 +42,8 @@ class Opened(TypedDict):
     proxy: str
     snapshot: int
     """Number of the routing snapshot that was in force."""
+    mask: NotRequired[bool]
+    """Whether personal data is masked before any of it is stored."""
 
 
 class Closed(TypedDict, total=False):
@@ -111,10 +113,10 @@ class Exchange:
     prompt_token_ids: list[int]
     tokens: list[Tokens]
     capture: str
-    """Where tokens came from (``wire``, ``engine``), or why there are none: ``off`` or ``unsampled`` by the
-    route's setting, ``refused`` by the engine, ``unsupported`` when asking would have changed this request's
-    answer (echo, beam search), ``untold`` when its surface tells none, ``withheld`` when the engine took the
-    wish and gave none."""
+    """Where tokens came from (``wire``, ``engine``), or why there are none: ``masked``, ``off`` or
+    ``unsampled`` by the route's setting, ``refused`` by the engine, ``unsupported`` when asking would have
+    changed this request's answer (echo, beam search), ``untold`` when its surface tells none, ``withheld``
+    when the engine took the wish and gave none."""
     top_k: int
     tokens_match: bool | None
     """Whether the ids' count equals the engine's usage; None when either is unknown."""
@@ -123,6 +125,8 @@ class Exchange:
     """SHA-256 of the tokenizer, empty when unknown."""
     request: bytes
     response: bytes
+    masked: int = 0
+    """How many values were masked before it was stored."""
 
     @property
     def conversation(self) -> str:

@@ -42,7 +42,17 @@ class _RefusedError(Exception):
 class Intake:
     """Takes records in; its methods serve one path each, for whoever has a key."""
 
-    def __init__(self, spool: Spool, counters: Counters, metrics: Metrics, body_limit: int) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        counters: Counters,
+        metrics: Metrics,
+        body_limit: int,
+        *,
+        masks: Callable[[Key], bool],
+    ) -> None:
+        """``masks``: whether what comes with a key is masked before it is stored."""
+        self._masks = masks
         self._spool, self._counters, self._metrics = spool, counters, metrics
         self._body_limit = body_limit
         self._inflating = asyncio.Semaphore(_INFLATING)
@@ -66,7 +76,7 @@ class Intake:
             at_us=at_us,
             source=key.name,
         )
-        made = await self._keep("feedback", header, orjson.dumps(found.data))
+        made = await self._keep("feedback", header | {"mask": self._masks(key)}, orjson.dumps(found.data))
         about = {"exchange_id": found.exchange_id} if found.exchange_id else {"trace_id": found.trace_id}
         said = {"id": str(made), "object": "feedback", "created": at_us // 1_000_000, **about}
         return b"application/json", orjson.dumps(said)
@@ -80,7 +90,7 @@ class Intake:
                 traces.read, body, form, _header(request, b"content-encoding"), limit
             )
         header = traces.header(form, at_us=time.time_ns() // 1000, source=key.name)
-        await self._keep("spans", header, inflated)
+        await self._keep("spans", header | {"mask": self._masks(key)}, inflated)
         # An empty ExportTraceServiceResponse: everything was taken.
         return form.encode(), b"{}" if form == traces.JSON else b""
 

@@ -255,6 +255,12 @@ class Route(models.Model):
         default=Balance.BUSY,
         help_text="Which of a version's engines is asked.",
     )
+    mask = models.BooleanField(
+        "mask personal data",
+        default=False,
+        help_text="Cards, IBANs, phones, emails and national ids become placeholders before anything is "
+        "stored. An exchange with any keeps no tokens.",
+    )
     tokens_days = models.PositiveIntegerField(
         "days that tokens are kept",
         null=True,

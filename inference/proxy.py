@@ -125,7 +125,13 @@ class Proxy:
             settings.name,
             settings.body_limit,
         )
-        intake = Intake(self.spool, self._counters, self.metrics, settings.body_limit)
+        intake = Intake(
+            self.spool,
+            self._counters,
+            self.metrics,
+            settings.body_limit,
+            masks=self._masks,
+        )
         self._pages: dict[str, Page] = {
             "/health": self._health,
             "/ready": self._ready,
@@ -219,6 +225,9 @@ class Proxy:
         if any(key.limits is not None for key in snapshot.keys.values()):
             self._counters.start()
         self._upstreams.keep({engine.name for engine in self._engines()})
+
+    def _masks(self, key: Key) -> bool:
+        return self.follower.snapshot.masks(key)
 
     def _engines(self) -> Iterator[Upstream]:
         for version in self.follower.snapshot.versions.values():

@@ -52,8 +52,12 @@ class Record:
         route: Route | None = None,
         version: Version | None = None,
         plan: Plan | None = None,
+        mask: bool = False,
     ) -> None:
-        """Begin, with what is known. Raises SpoolFailedError when the route serves only what is kept."""
+        """Begin, with what is known. Raises SpoolFailedError when the route serves only what is kept.
+
+        ``mask``: whether it is masked though no route is known.
+        """
         self.is_begun = True
         if not self._surface.is_exchange:
             return
@@ -83,6 +87,7 @@ class Record:
             "top_k": plan.top_k if plan else 0,
             "proxy": self._proxy,
             "snapshot": snapshot,
+            "mask": route.mask if route else mask,
         }
         recording = self._spool.record(self.id)
         try:

@@ -113,6 +113,8 @@ class Route:
     """Versions with a limit of calls in flight."""
     capture_rate: float = 1.0
     """The share of exchanges that are captured with their tokens."""
+    mask: bool = False
+    """Whether personal data is masked before an exchange is stored."""
 
     def stick_to(self, key: Key, user: str, session: str) -> str:
         """What stays with its version on this route; nothing: every call is drawn anew."""
@@ -186,6 +188,10 @@ class Snapshot:
         key = self.keys.get(sha256(secret.encode()).hexdigest())
         return None if key is None or (key.expires_at is not None and key.expires_at <= now) else key
 
+    def masks(self, key: Key) -> bool:
+        """Whether any route that a key may call masks: then what it says beside its calls is masked, too."""
+        return any(route.mask for route in self.routes_for(key))
+
     def routes_for(self, key: Key) -> list[Route]:
         """The routes that a key may call, by name."""
         return sorted(
@@ -248,6 +254,7 @@ def _route(name: str, one: Mapping[str, Any], versions: Mapping[str, Version]) -
         one.get("balance", "busy"),
         {target.version.name: target.most for target in targets if target.most is not None},
         one.get("capture_rate", 1.0),
+        one.get("mask", False),
     )
 
 

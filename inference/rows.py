@@ -128,6 +128,7 @@ _EXCHANGE_COLUMNS = (
     ),
     *("params", "prompt_tokens", "completion_tokens", "prompt_token_ids", "capture", "top_k"),
     *("tokens_expected", "tokens_match", "logprobs_mode", "tokenizer", "request", "response"),
+    "masked",
 )
 
 

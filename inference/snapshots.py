@@ -99,6 +99,7 @@ def _route(route: Route) -> dict[str, Any]:
     return {
         "capture": route.capture,
         "capture_rate": route.capture_rate,
+        "mask": route.mask,
         "top_k": route.top_k,
         "durability": route.durability,
         "disk_full": route.disk_full,

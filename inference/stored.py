@@ -150,6 +150,8 @@ class StoredExchange:
     """By choice, then source; empty in lists of turns."""
     cleared: str = ""
     """Why its bodies are gone: ``expired``; empty: they are here."""
+    masked: int = 0
+    """How many values were masked before it was stored."""
 
     @property
     def seconds(self) -> float:

@@ -43,6 +43,7 @@ def make() -> None:
     from flywheel.models import DatasetRow, Evaluation, EvaluationCase, Job, TrainingRun
     from inference import clickhouse
     from inference.drain import Drain
+    from inference.models import SavedView
     from tests.flywheel import wheel_data
     from tests.flywheel.desk import open_desk
     from tests.inference import spooled
@@ -70,7 +71,9 @@ def make() -> None:
         item.save()
         Annotation.objects.filter(item=item).update(note=f"note on {MARK}", values={"further": MARK})
     desk.fill(20)
-    Queue.objects.update(filter=f"route:icd-chapter user:{MARK}")
+    line = f"route:icd-chapter user:{MARK}"
+    Queue.objects.update(filter=line)
+    SavedView.objects.create(owner=desk.engineer, name="theirs", filter=line)
     version = desk.build(exam_rows=8)
     assert {row.split for row in _theirs(version)} == {"train", "exam"}
     now = timezone.now()

@@ -56,7 +56,7 @@ def test_killed_again_and_again_no_byte_of_it_is_left(
         "6  dataset rows",
         "1  exam cases",
         "8  exchanges rows",
-        "1  queues' filters",
+        "2  filters that named them",
     ):
         assert line in done.stdout
     for line in ("dataset versions: chapters", "adapters: chapters-0a1b2c3d", "evaluations: Evaluation 1"):
