@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from flywheel import views
+from flywheel import prometheus, views
 from flywheel.pages.overview import overview
 
 urlpatterns = [
@@ -14,6 +14,7 @@ urlpatterns = [
     path("words/", views.words, name="words"),
     path("settings/", views.settings, name="settings"),
     path("search/", views.search, name="search"),
+    path("internal/metrics", prometheus.metrics, name="metrics"),
     path("capture/", views.capture, name="capture"),
     path("healthz", views.healthz, name="healthz"),
     path("", include("inference.urls")),

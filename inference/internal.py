@@ -18,7 +18,7 @@ _STEP_SECONDS = 0.1
 @require_GET
 def routing_snapshot(request: HttpRequest) -> HttpResponse:
     """The snapshot if it is another than ``after``, as soon as it is; 204 when it stays the same for long."""
-    if not _is_proxy(request):
+    if not is_internal(request):
         return HttpResponse(status=403)
     try:
         after = int(request.GET.get("after", "0"))
@@ -40,7 +40,7 @@ def routing_snapshot(request: HttpRequest) -> HttpResponse:
 @require_POST
 def spool(request: HttpRequest) -> HttpResponse:
     """A drain's report of its spool."""
-    if not _is_proxy(request):
+    if not is_internal(request):
         return HttpResponse(status=403)
     try:
         spools.heard_from_drain(Report.parse(request.body))
@@ -49,7 +49,8 @@ def spool(request: HttpRequest) -> HttpResponse:
     return HttpResponse(status=204)
 
 
-def _is_proxy(request: HttpRequest) -> bool:
+def is_internal(request: HttpRequest) -> bool:
+    """Whether whoever asks has the internal token; nobody has, where none is set."""
     expected = settings.INTERNAL_TOKEN
     shown = request.headers.get("authorization", "").removeprefix("Bearer ")
     return bool(expected) and constant_time_compare(shown, expected)
