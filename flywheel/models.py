@@ -275,6 +275,26 @@ class Expiry(models.Model):
         return f"Expiry of {self.at:%Y-%m-%d %H:%M}"
 
 
+class Rerun(models.Model):
+    """Somebody asked an exchange's question once more, of another version. Holds ids, nothing said."""
+
+    key = models.CharField(
+        max_length=100, unique=True, help_text="The form's key: pressed twice, asked once."
+    )
+    exchange_id = models.UUIDField(db_index=True)
+    attempt = models.PositiveSmallIntegerField(default=0)
+    version = models.ForeignKey(ModelVersion, models.CASCADE, related_name="+")
+    answered_by = models.UUIDField(null=True, help_text="The exchange that came of it.")
+    asked_by = models.ForeignKey(User, models.PROTECT, related_name="+")
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=["asked_by", "at"])]
+
+    def __str__(self) -> str:
+        return f"{self.exchange_id} asked again of {self.version}"
+
+
 class SignInLink(models.Model):
     """Signs one person in, once, from this machine, for a quarter of an hour. Only its hash is kept."""
 

@@ -3,6 +3,7 @@
 from django.urls import path
 
 from flywheel.pages import (
+    again,
     agreement,
     approval,
     datasets,
@@ -20,6 +21,7 @@ from flywheel.pages import (
 
 urlpatterns = [
     path("queues/<slug:slug>/agreement/", agreement.queue_agreement, name="queue-agreement"),
+    path("exchanges/<uuid:exchange_id>/again/", again.ask_again, name="exchange-again"),
     path("exchanges/send/", sending.send, name="exchange-send"),
     path("datasets/", datasets.index, name="datasets"),
     path("datasets/new/", datasets.dataset_new, name="dataset-new"),

@@ -3,8 +3,10 @@
 Leaves comparing to inference.difference and fetching to inference.queries.
 """
 
+import time
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.urls import reverse
@@ -17,6 +19,7 @@ from inference.stored import StoredExchange
 from inference.vocabulary import Vocabulary
 
 HEIGHT, COLUMN = 96, 8
+_ON_ITS_WAY = 300
 SHOWN_PARAMS = ("temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "stop")
 
 
@@ -76,6 +79,15 @@ def side(letter: str, x: StoredExchange) -> Side:
     attempt = f"?attempt={x.attempt}" if x.attempt else ""
     url = reverse("exchange", args=[x.exchange_id]) + attempt
     return Side(letter, x, account.ending(x.end_reason), version_name(x.model, x.weights), url)
+
+
+def is_fresh(text: str) -> bool:
+    """Whether an exchange's id was made in the last minutes, so that it may be on its way to the store."""
+    try:
+        made = (UUID(text.partition(".")[0]).int >> 80) / 1000
+    except ValueError:
+        return False
+    return abs(time.time() - made) < _ON_ITS_WAY
 
 
 def context(first: StoredExchange, second: StoredExchange) -> dict[str, Any]:

@@ -13,13 +13,15 @@ from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString, mark_safe
 
-from inference import account, queries, reading, vocabulary
+from inference import account, lookups, queries, reading, vocabulary
 from inference.answer import Choice, Tokens
 from inference.heatmap import HeatMap, paint
 from inference.models import ModelVersion, Route
 from inference.panels import Subject, panels
 from inference.queries import Span, StoredExchange
 
+AGAIN = ("chat", "completions")
+"""Surfaces whose requests can be tried on another version."""
 SHOWN_PARAMS = ("temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "n", "stop")
 
 
@@ -97,6 +99,8 @@ def context(x: StoredExchange, view: str, start: int) -> dict[str, Any]:
         "params": [(name.replace("_", " "), x.params[name]) for name in SHOWN_PARAMS if name in x.params],
         "tags": sorted(x.tags.items()),
         "curl": curl(x),
+        "cost": cost(x),
+        "may_try": x.surface in AGAIN and not x.cleared,
         "spans": steps(x),
         **after(x),
     }
@@ -133,6 +137,12 @@ def after(x: StoredExchange) -> dict[str, Any]:
     }
 
 
+def cost(x: StoredExchange) -> float | None:
+    """Dollars at today's prices; None when what answered has none."""
+    price = lookups.prices().get(x.model)
+    return None if price is None else price.dollars(x.prompt_tokens, x.completion_tokens)
+
+
 def curl(x: StoredExchange) -> str:
     """The request as a command; "" when its bytes are gone or no text."""
     found = queries.raw(x.exchange_id, x.attempt)
@@ -141,11 +151,15 @@ def curl(x: StoredExchange) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A span of the trace, ``depth`` levels below its root; ``mine`` is the exchange itself."""
+    """A span of the trace, ``depth`` levels below its root; ``mine`` is the exchange itself. ``left`` and
+    ``width`` say when it ran, in thousandths of the trace.
+    """
 
     span: Span
     depth: int
     mine: bool
+    left: int
+    width: int
 
 
 def steps(x: StoredExchange) -> list[Step]:
@@ -158,11 +172,15 @@ def steps(x: StoredExchange) -> list[Step]:
     for span in found:
         parent = span.parent_span_id if span.parent_span_id in known else ""
         children.setdefault(parent, []).append(span)
+    begin = min(span.started_at for span in found)
+    whole = max((span.started_at - begin).total_seconds() + span.seconds for span in found) or 1.0
     laid: list[Step] = []
     waiting = [(span, 0) for span in reversed(children.pop("", []))]
     while waiting:
         span, depth = waiting.pop()
-        laid.append(Step(span, min(depth, 6), span.span_id == x.span_id))
+        left = round(1000 * (span.started_at - begin).total_seconds() / whole)
+        width = max(4, round(1000 * span.seconds / whole))
+        laid.append(Step(span, min(depth, 6), span.span_id == x.span_id, min(left, 996), width))
         waiting += [(child, depth + 1) for child in reversed(children.pop(span.span_id, []))]
     return laid
 

@@ -22,6 +22,10 @@ class Price(NamedTuple):
     prompt: int
     completion: int
 
+    def dollars(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """Of so many tokens."""
+        return (self.prompt * prompt_tokens + self.completion * completion_tokens) / 1e9
+
 
 Prices = Callable[[], dict[str, Price]]
 """By the version's name."""

@@ -4,6 +4,7 @@ Pure. What people or models wrote is text here until it is escaped by a template
 """
 
 import json
+import re
 import shlex
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,10 @@ LABELS = {
     "tool": "Looked up",
     "function": "Looked up",
 }
+_SHORT = 80
+"""Characters of JSON that are read as they are."""
+_IMAGE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+={0,2}")
+_LARGEST_IMAGE = 8_000_000
 _reader = MarkdownIt("commonmark", {"html": False, "linkify": False}).enable(["table", "strikethrough"])
 
 
@@ -59,6 +64,13 @@ class Turn:
     text: str
     calls: list[Call] = field(default_factory=list)
     folded: bool = False
+    images: list[str] = field(default_factory=list)
+    """Pictures that were sent along, as addresses that hold them whole."""
+
+    @property
+    def laid_out(self) -> str:
+        """The text as JSON laid out in lines, when it is a long object or list; else ""."""
+        return laid_out(self.text)
 
 
 def plain(content: Any) -> str:
@@ -94,8 +106,37 @@ def _indented(arguments: Any) -> str:
     try:
         value = json.loads(arguments) if isinstance(arguments, str) else arguments
         return json.dumps(value, ensure_ascii=False, indent=2)
-    except ValueError:
-        return str(arguments)
+    except (ValueError, RecursionError):
+        # What is nested beyond reading is shown as it came.
+        return arguments if isinstance(arguments, str) else "(nested too deep to be shown)"
+
+
+def laid_out(text: str) -> str:
+    """A text that is a long JSON object or list, indented; "" for any other, or nested too deep."""
+    if len(text) < _SHORT or text.lstrip()[:1] not in ("{", "["):
+        return ""
+    try:
+        return json.dumps(json.loads(text), ensure_ascii=False, indent=2)
+    except (ValueError, RecursionError):
+        return ""
+
+
+def images(content: Any) -> list[str]:
+    """Pictures in a message, as data: addresses. Only what came along whole, in forms that run nothing: a
+    picture elsewhere is never fetched, since that would tell its host who reads here.
+    """
+    found = [_image(part) for part in content] if isinstance(content, list) else []
+    return [address for address in found if len(address) <= _LARGEST_IMAGE and _IMAGE.fullmatch(address)]
+
+
+def _image(part: Any) -> str:
+    """The address of a part in OpenAI's forms or Anthropic's; "" for what is no picture."""
+    if not isinstance(part, dict):
+        return ""
+    named, source = part.get("image_url"), part.get("source")
+    if isinstance(source, dict):
+        return f"data:{source.get('media_type')};base64,{source.get('data')}"
+    return str(named.get("url", "")) if isinstance(named, dict) else str(named or "")
 
 
 def turns(messages: list[dict[str, Any]]) -> list[Turn]:
@@ -109,6 +150,7 @@ def turns(messages: list[dict[str, Any]]) -> list[Turn]:
             text=plain(message.get("content")),
             calls=calls(message.get("tool_calls")),
             folded=i != last,
+            images=images(message.get("content")),
         )
         for i, message in enumerate(messages)
     ]

@@ -120,6 +120,7 @@ def diff(request: HttpRequest) -> HttpResponse:
         return _unavailable(request)
     if both[0] is None or both[1] is None:
         found["missing"] = first if both[0] is None else second
+        found["fresh"] = diff_page.is_fresh(found["missing"])
         return render(request, "inference/diff.html", found, status=404)
     found |= diff_page.context(both[0], both[1])
     found["swapped_url"] = f"{reverse('exchange-diff')}?{urlencode({'a': second, 'b': first})}"

@@ -80,3 +80,41 @@ def test_the_curl_line_is_one_shell_command_with_the_very_body() -> None:
     assert words[1] == "http://127.0.0.1:8080/v1/chat/completions"
     assert words[-1].encode() == body
     assert "Bearer $FLYWHEEL_KEY" in words[3]
+
+
+PIXEL = "data:image/png;base64,iVBORw0KGgo="
+
+
+def test_pictures_that_came_along_are_shown_and_none_is_fetched() -> None:
+    parts = [
+        {"type": "text", "text": "what is this?"},
+        {"type": "image_url", "image_url": {"url": PIXEL}},
+        {"type": "input_image", "image_url": PIXEL},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}},
+        {"type": "image_url", "image_url": {"url": "https://tracker.example/p.png"}},
+        {"type": "image_url", "image_url": {"url": "data:image/svg+xml;base64,PHN2Zz4="}},
+        {"type": "image_url", "image_url": {"url": 'data:image/png;base64,x" onerror="alert(1)'}},
+        {"type": "image_url", "image_url": {"url": "javascript:alert(1)"}},
+        {"type": "image", "source": {"media_type": None, "data": {"a": 1}}},
+        "loose",
+        None,
+    ]
+    assert reading.images(parts) == [PIXEL] * 3
+    assert reading.images("text") == reading.images(None) == []
+    (turn,) = reading.turns([{"role": "user", "content": parts}])
+    assert turn.images == [PIXEL] * 3
+    assert "[image]" in turn.text
+
+
+def test_long_json_is_laid_out_and_short_or_broken_is_left() -> None:
+    long = json.dumps({"findings": ["wheezing"] * 20})
+    assert reading.laid_out(long).startswith('{\n  "findings": [\n    "wheezing",')
+    assert reading.laid_out('{"a": 1}') == reading.laid_out("plain words " * 20) == ""
+    assert reading.laid_out(long[:-1]) == ""
+
+
+def test_json_nested_ten_thousand_deep_breaks_nothing() -> None:
+    deep = "[" * 10_000 + "]" * 10_000
+    assert reading.laid_out(deep) == ""
+    (call,) = reading.calls([{"function": {"name": "f", "arguments": deep}}])
+    assert call.arguments == deep
