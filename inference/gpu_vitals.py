@@ -8,8 +8,10 @@ is known in watts only and no share of anything.
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
-from inference.exposition import Page
+if TYPE_CHECKING:  # inference.gpus takes the names from here, on machines that have no HTTP client
+    from inference.exposition import Page
 
 UTILISATION = "DCGM_FI_DEV_GPU_UTIL"
 POWER = "DCGM_FI_DEV_POWER_USAGE"

@@ -1,7 +1,9 @@
 """What engines and GPU exporters answered at /metrics.
 
 vllm-0.32-*: one engine on a CPU with a 135M model, seconds apart: after one answer, while the first of
-twelve more is written, after them. The GPU exporter's page is made from the names, types and labels that it
+twelve more is written, after them. h100-*: what `python -m inference.gpus` showed of an
+H100 while it did nothing, multiplied matrices, and ran one kernel that only waits, as GPUs in a deadlock do.
+The DCGM exporter's page is made from the names, types and labels that it
 documents.
 """
 
@@ -16,6 +18,11 @@ SECONDS = {1: 19.35, 2: 21.40, 3: 32.10}
 def vllm(number: int) -> str:
     """A recorded page."""
     return gzip.decompress((HERE / f"vllm-0.32-{number}.txt.gz").read_bytes()).decode()
+
+
+def gpu(name: str) -> str:
+    """A recorded page of a GPU: idle, busy or spinning."""
+    return (HERE / f"h100-{name}.txt").read_text()
 
 
 def dcgm(*gpus: dict[str, float]) -> str:
