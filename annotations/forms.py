@@ -28,6 +28,9 @@ _HINTS = {
     "heat_map": "Whether reviewers see how sure the model was. Seen before judging, it is noted.",
     "judgements_per_item": "With two or more, agreement settles an item; else a lead decides.",
     "daily_cap": "New exchanges that match come by themselves, about so many a day. Empty: only when asked.",
+    "suggested_by": "A model that judges along through the proxy, such as version:NAME; reviewers see what "
+    "it said after their own judgement. Empty: none.",
+    "suggested_before": "Only where judging need not be blind: people tend to follow what they see.",
     "lease_minutes": "How long an item is kept for whoever has it on the screen.",
 }
 
@@ -49,6 +52,7 @@ class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]
         fields = (
             *("name", "kind", "question", "answers", "reasons", "against", "guidelines", "reviewers"),
             *("judgements_per_item", "rule", "heat_map", "lease_minutes", "daily_cap"),
+            *("suggested_by", "suggested_before"),
         )
         labels: ClassVar = {
             "kind": "Asked for",
@@ -57,6 +61,8 @@ class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]
             "heat_map": "How sure the model was",
             "lease_minutes": "Minutes an item is kept",
             "daily_cap": "New ones a day",
+            "suggested_by": "Suggestions by",
+            "suggested_before": "Show suggestions before judging",
         }
         help_texts: ClassVar = _HINTS
         widgets: ClassVar = {"guidelines": forms.Textarea(attrs={"rows": 8})}

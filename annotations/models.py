@@ -36,6 +36,7 @@ __all__ = [
     "Queue",
     "QueueEvent",
     "QueueRole",
+    "Suggestion",
     "new_key",
 ]
 
@@ -135,6 +136,12 @@ class Queue(models.Model):
         validators=[MinValueValidator(1)],
         help_text="New exchanges that match flow in by themselves, so many a day. Empty: only when asked.",
     )
+    suggested_by = models.CharField(
+        max_length=120, blank=True, help_text="The model that judges along, as the proxy is asked for it."
+    )
+    suggested_before = models.BooleanField(
+        default=False, help_text="Whether reviewers see it before their own judgement."
+    )
     lease_minutes = models.PositiveSmallIntegerField(default=30, validators=[MinValueValidator(1)])
     reviewers = models.ManyToManyField(settings.AUTH_USER_MODEL, related_name="queues", blank=True)
     state = models.CharField(max_length=8, choices=State, default=State.OPEN)
@@ -167,6 +174,11 @@ class Queue(models.Model):
     def asked(self) -> list[Question]:
         """Every question, the leading one first."""
         return [self.lead, *self.further]
+
+    @property
+    def suggestible(self) -> bool:
+        """Whether a model can be asked: of a text that is approved, rejected or corrected."""
+        return self.kind == Kind.APPROVE
 
     @property
     def by_verdict(self) -> bool:
@@ -386,6 +398,33 @@ class Annotation(models.Model):
     def by_reference(self) -> bool:
         """Whether a reference list gave it, not a person: said wherever it is shown."""
         return self.source == self.Source.REFERENCE
+
+
+class Suggestion(models.Model):
+    """What a model said of an item. ``decision`` is empty when its reply was no judgement."""
+
+    item = models.ForeignKey(Item, models.CASCADE, related_name="suggestions")
+    model = models.CharField(max_length=120)
+    decision = models.CharField(max_length=10, choices=Annotation.Decision, blank=True)
+    answer = models.TextField(blank=True)
+    reason = models.CharField(max_length=200, blank=True)
+    made_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["item", "model"], name="a_model_once_an_item")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model} on {self.item}: {self.decision}"
+
+    @property
+    def words(self) -> str:
+        """As a reviewer reads it."""
+        said = {"approve": "would approve it", "reject": "would reject it"}.get(
+            self.decision, "would correct it"
+        )
+        return f"{said}: {self.answer[:80]}" if self.answer else said
 
 
 class Mirror(models.Model):

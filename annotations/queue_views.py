@@ -14,7 +14,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from annotations import audit, export, flagging, leases, progress, queue_file, sampling
+from annotations import audit, export, flagging, leases, progress, queue_file, sampling, suggestions
 from annotations.access import managed, manager_required, only, reaches, role_in
 from annotations.audit import Act
 from annotations.forms import DrawForm, NewQueueForm, SettingsForm
@@ -167,6 +167,7 @@ def queue(request: HttpRequest, found: Queue) -> HttpResponse:
         "overview": overview,
         "draw_form": DrawForm(),
         "leads": reaches(role, Role.LEAD),
+        "suggested": suggestions.agreed(found),
         "asked": found.events.filter(act=Act.ASKED).select_related("who")[:20],
         "others": found.reviewers.order_by("username") if reaches(role, Role.LEAD) else [],
         "reads_exchanges": is_engineer(request.user),
@@ -184,8 +185,9 @@ def queue_settings(request: HttpRequest, found: Queue) -> HttpResponse:
     assert isinstance(request.user, User)
     form = SettingsForm(request.POST or None, instance=found)
     if not is_engineer(request.user):
-        # Who is on this server is not a lead's to read: people come by invitation.
-        del form.fields["reviewers"]
+        # Who is on this server, and which models are, is not a lead's to read: people come by invitation.
+        for name in ("reviewers", "suggested_by", "suggested_before"):
+            del form.fields[name]
     fits = form.is_valid()
     if request.method == "POST" and fits:
         form.save_by(request.user)

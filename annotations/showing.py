@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 
 from annotations import judging, leases, questions
 from annotations.judging import CANT_JUDGE_REASONS, Judgement, NotTaken
-from annotations.models import Annotation, Assignment, Item, Queue
+from annotations.models import Annotation, Assignment, Item, Queue, Suggestion
 from annotations.questions import Kind, Question
 from annotations.reading import Reading, read
 
@@ -106,6 +106,14 @@ class Showing:
     def closed_list(self) -> list[str]:
         """What a correction is chosen from; a tool call is always written."""
         return [] if self.item.tools is not None else self.queue.answers
+
+    @cached_property
+    def suggestion(self) -> Suggestion | None:
+        """What a model said of it, where the queue shows that before judging."""
+        if not self.queue.suggested_by or not self.queue.suggested_before:
+            return None
+        found = Suggestion.objects.filter(item=self.item, model=self.queue.suggested_by)
+        return found.exclude(decision="").first()
 
     @property
     def lost(self) -> bool:

@@ -27,6 +27,7 @@ from annotations import (
     pace,
     progress,
     showing,
+    suggestions,
     sureness,
     uses,
 )
@@ -142,6 +143,7 @@ def review_judge(request: HttpRequest, queue: Queue, user: User) -> HttpResponse
     last = judged if judged and judged.created_at >= began else showing.last(queue, user)
     so_far = progress.of(queue, user)
     context = {"queue": queue, "progress": so_far, "last": last, "milestone": reached}
+    context["suggested"] = suggestions.seen_after(last, queue)
     context["showings"] = _next(queue, user, so_far, _held(request.POST))
     return render(request, "annotations/reply.html", context)
 
@@ -196,6 +198,7 @@ def review_mine(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
         "mine": [
             (a, read(a.item.messages), n < changeable, used.get(a.item_id)) for n, a in enumerate(mine[:50])
         ],
+        "suggested": suggestions.agreed(queue),
         "speed": pace.speed(queue, user),
         "count": judging.standing(queue, user).count(),
         "undo_back": judging.UNDO_BACK,

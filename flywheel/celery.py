@@ -31,6 +31,7 @@ app.conf.beat_schedule = {
     },
     # A day's work is done once; an hour later only what a run had no room for.
     "expire": {"task": "flywheel.expire", "schedule": 3600.0, "options": {"expires": 3600}},
+    "suggest": {"task": "flywheel.suggest", "schedule": 30.0, "options": {"expires": 30}},
     "mirror-judgements": {
         "task": "flywheel.mirror_judgements",
         "schedule": 15.0,

@@ -5,7 +5,7 @@ import logging
 import redis
 
 from annotations import mirror, sampling
-from flywheel import datasets, erasure, evaluation, jobs, retention, rollout, training
+from flywheel import datasets, erasure, evaluation, jobs, retention, rollout, suggesting, training
 from flywheel.celery import app
 from flywheel.models import Job
 from inference import budgets
@@ -32,6 +32,12 @@ def run_job(job_id: int) -> None:
 def fill_queues() -> None:
     """Let new traffic into the queues that take it."""
     sampling.flow()
+
+
+@app.task(name="flywheel.suggest")
+def suggest() -> None:
+    """Ask models about what waits, where a queue wants that."""
+    suggesting.run()
 
 
 @app.task(name="flywheel.mirror_judgements")

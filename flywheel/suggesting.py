@@ -1,0 +1,54 @@
+"""Asks models, through our own proxy, what they would say of items that wait for people."""
+
+import logging
+
+import openai
+from django.conf import settings
+
+from annotations import suggestions
+from annotations.models import Item, Queue, Suggestion
+from flywheel import clients
+
+A_RUN = 10
+"""Items of a queue that are asked about at once: the next run goes on."""
+_MAX_TOKENS = 200
+_SECONDS = 30.0
+log = logging.getLogger(__name__)
+
+
+def run() -> int:
+    """Ask for what the next items of every queue that wants suggestions lack; how many came.
+
+    A proxy that does not answer leaves the rest for the next run. What a model replied that is no judgement
+    is kept as such, so that it is not asked again.
+    """
+    made = 0
+    for queue in Queue.objects.filter(state=Queue.State.OPEN).exclude(suggested_by=""):
+        waiting = suggestions.lacking(queue, A_RUN) if queue.suggestible else []
+        if not waiting:
+            continue
+        with clients.client(settings.PROXY_URL, settings.EVALUATION_KEY, timeout=_SECONDS) as client:
+            try:
+                for item in waiting:
+                    _suggest(client, queue, item)
+                    made += 1
+            except openai.APIError as error:
+                log.warning("no suggestions for %s: %s", queue.slug, error)
+    return made
+
+
+def _suggest(client: openai.OpenAI, queue: Queue, item: Item) -> None:
+    response = client.chat.completions.create(
+        model=queue.suggested_by,
+        messages=suggestions.asked_of(item, queue),  # type: ignore[arg-type]
+        temperature=0.0,
+        max_tokens=_MAX_TOKENS,
+        extra_headers={"x-flywheel-tags": f"suggestion={queue.slug}"},
+    )
+    text = response.choices[0].message.content or ""
+    decision, answer, reason = suggestions.parse(text, item, queue)
+    Suggestion.objects.get_or_create(
+        item=item,
+        model=queue.suggested_by,
+        defaults={"decision": decision, "answer": answer, "reason": reason},
+    )
