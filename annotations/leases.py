@@ -80,6 +80,21 @@ def reserve(queue: Queue, reviewer: User, count: int = 1 + AHEAD) -> list[Assign
     return mine
 
 
+def reserve_first(item: Item, reviewer: User) -> bool:
+    """Put this very item first among what is reserved for the person, who found it and wants to judge it.
+
+    False when no place on it is free for them, or they judged it already.
+    """
+    if item.state != Item.State.WAITING:
+        return False
+    now = timezone.now()
+    until = now + timedelta(minutes=item.queue.lease_minutes)
+    _take(item.queue, reviewer, [item], until)
+    mine = Assignment.objects.filter(item=item, reviewer=reviewer, done_at=None, slot__isnull=False)
+    # What was reopened stands first; so does what was asked for.
+    return mine.update(reopened_at=now, leased_until=until) == 1
+
+
 def held(queue: Queue, reviewer: User) -> models.QuerySet[Assignment]:
     """What is reserved for the person and not judged, in the order to show it."""
     return (

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from annotations.models import Annotation, Item
+from annotations.models import Annotation, Item, Queue
 from inference.panels import Panel, Subject, register
 
 
@@ -12,12 +12,15 @@ class Judged:
 
     item: Item
     judgements: list[Annotation]
+    may_judge: set[int]
+    """Who may judge it now: listed in the queue, and not among those who did."""
 
 
 def judgements(subject: Subject) -> list[Panel]:
     """One card with every queue that holds the exchange; none when no queue does."""
     items = Item.objects.filter(exchange_id=subject.exchange_id, attempt=subject.attempt)
-    found = list(items.select_related("queue").order_by("queue__name"))
+    items = items.select_related("queue").prefetch_related("queue__reviewers")
+    found = list(items.order_by("queue__name"))
     if not found:
         return []
     standing = Annotation.objects.standing().filter(item__in=found).select_related("reviewer").order_by("-id")
@@ -27,8 +30,14 @@ def judgements(subject: Subject) -> list[Panel]:
     for item in found:
         for annotation in by_item[item.pk]:
             annotation.item = item
-    judged = [Judged(item, by_item[item.pk]) for item in found]
+    judged = [Judged(item, by_item[item.pk], _open_to(item, by_item[item.pk])) for item in found]
     return [Panel("Judgements", "annotations/panel.html", {"judged": judged}, order=10)]
+
+
+def _open_to(item: Item, judgements: list[Annotation]) -> set[int]:
+    if item.state != Item.State.WAITING or item.queue.state != Queue.State.OPEN:
+        return set()
+    return {one.pk for one in item.queue.reviewers.all()} - {one.reviewer_id for one in judgements}
 
 
 def connect() -> None:

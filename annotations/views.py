@@ -102,6 +102,17 @@ def review(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
     return _page(request, queue, user, showings, context, finished=finished)
 
 
+@require_POST
+@reviewer_only
+def review_this(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
+    """Judge one item that was found elsewhere, next: it is reserved and shown first."""
+    pk = request.POST.get("item", "")
+    item = get_object_or_404(queue.items.select_related("queue"), pk=pk if pk.isdecimal() else 0)
+    if not leases.reserve_first(item, user):
+        messages.warning(request, "This one is with others, or you have judged it. Here is what comes next.")
+    return redirect("review", queue.slug)
+
+
 @require_safe
 @reviewer_only
 def review_next(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:

@@ -24,6 +24,24 @@ def test_three_items_are_reserved_and_a_reload_gives_the_same(make_queue: MakeQu
     assert [(p.pk, p.key) for p in again] == [(p.pk, p.key) for p in first]
 
 
+def test_one_that_is_asked_for_comes_first_and_only_where_a_place_is_free(
+    make_queue: MakeQueue, alice: User, bob: User
+) -> None:
+    queue = make_queue(6)
+    leases.reserve(queue, alice)
+    last = queue.items.order_by("-position")[0]
+    assert leases.reserve_first(last, alice)
+    assert leases.reserve(queue, alice)[0].item == last
+    assert not leases.reserve_first(last, bob)
+    place = leases.reserve(queue, alice)[0]
+    judging.judge(place.item, alice, place.key, APPROVE)
+    assert not leases.reserve_first(queue.items.get(pk=last.pk), alice)
+    skipped = leases.reserve(queue, alice)[0]
+    leases.skip(skipped.item, alice, skipped.key)
+    assert leases.reserve_first(skipped.item, alice)
+    assert leases.reserve(queue, alice)[0].item == skipped.item
+
+
 def test_colleagues_get_different_items(make_queue: MakeQueue, alice: User, bob: User) -> None:
     queue = make_queue(5)
     hers = {p.item_id for p in leases.reserve(queue, alice)}

@@ -48,6 +48,25 @@ def test_who_is_not_listed_sees_no_queue(
     assert answer["Location"].startswith(reverse("sign-in"))
 
 
+def test_one_found_elsewhere_is_judged_next_by_who_is_listed(
+    make_queue: MakeQueue, alice: User, carol: User, mallory: User
+) -> None:
+    queue = make_queue()
+    last = queue.items.order_by("-position")[0]
+    url = reverse("review-this", args=[queue.slug])
+    for person in (carol, mallory):
+        assert signed_in(person).post(url, {"item": last.pk}).status_code == 404
+    assert Client().post(url, {"item": last.pk})["Location"].startswith(reverse("sign-in"))
+    assert not Assignment.objects.exists()
+    client = signed_in(alice)
+    assert client.get(url).status_code == 405
+    assert client.post(url, {"item": last.pk})["Location"] == reverse("review", args=[queue.slug])
+    assert leases.reserve(queue, alice)[0].item == last
+    assert client.post(url, {"item": "x"}).status_code == 404
+    elsewhere = make_queue(1, slug="other", name="Other").items.get()
+    assert client.post(url, {"item": elsewhere.pk}).status_code == 404
+
+
 @pytest.mark.parametrize("name", ["review-judge", "review-undo"])
 def test_who_was_not_shown_an_item_posts_nothing(
     make_queue: MakeQueue, alice: User, bob: User, mallory: User, name: str
