@@ -8,8 +8,9 @@ class AnnotationsConfig(AppConfig):
     verbose_name = "Judgements"
 
     def ready(self) -> None:
-        from annotations import adjudications, labels, panels, uses  # noqa: PLC0415 - models exist only now
+        from annotations import adjudications, golds, labels, panels, uses  # noqa: PLC0415 - models exist only now
 
         labels.connect()
         panels.connect()
         uses.register(adjudications.used)
+        uses.register(golds.used)

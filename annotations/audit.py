@@ -33,6 +33,7 @@ class Act(models.TextChoices):
     UNFLAGGED = "unflagged", "found no personal data"
     ASKED = "asked", "asked for a correction"
     DECIDED = "decided", "gave a second opinion"
+    CHECK = "check", "changed a check question"
     EXPORTED = "exported", "took the annotations out"
 
 

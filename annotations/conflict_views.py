@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from annotations import adjudications, audit, judging, questions
+from annotations import adjudications, audit, golds, judging, questions
 from annotations.access import only
 from annotations.adjudications import Stale
 from annotations.audit import Act
@@ -76,6 +76,30 @@ def queue_decide(request: HttpRequest, queue: Queue, pk: int) -> HttpResponse:
     audit.record(queue, request.user, Act.DECIDED, f"item {item.pk}")
     messages.success(request, f"Item {item.pk} is decided.")
     return redirect("queue-conflicts", queue.slug)
+
+
+@require_POST
+@only(Role.LEAD)
+def queue_check(request: HttpRequest, queue: Queue, pk: int) -> HttpResponse:
+    """Make a settled item a check question, or stop using it."""
+    assert isinstance(request.user, User)
+    item = get_object_or_404(queue.items, pk=pk)
+    uses = request.POST.get("use") == "yes"
+    done = (
+        golds.mark(item, request.user, request.POST.get("note", "").strip()[:500])
+        if uses
+        else golds.end(item)
+    )
+    if done:
+        audit.record(queue, request.user, Act.CHECK, f"item {item.pk}: {'used' if uses else 'ended'}")
+        mixed = queue.gold_every or not uses
+        more = "" if mixed else " It comes once the settings say how often."
+        messages.success(
+            request, f"Item {item.pk} {'is' if uses else 'is no longer'} a check question.{more}"
+        )
+    else:
+        messages.warning(request, "Nothing was changed: it is not settled, or no check question.")
+    return redirect("queue-item", queue.slug, item.pk)
 
 
 def _said(request: HttpRequest, item: Item) -> Judgement | Annotation:

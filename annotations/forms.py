@@ -31,6 +31,7 @@ _HINTS = {
     "suggested_by": "A model that judges along through the proxy, such as version:NAME; reviewers see what "
     "it said after their own judgement. Empty: none.",
     "suggested_before": "Only where judging need not be blind: people tend to follow what they see.",
+    "gold_every": "Settled items that you make check questions come by chance, one in so many. 0: none.",
     "lease_minutes": "How long an item is kept for whoever has it on the screen.",
 }
 
@@ -51,12 +52,13 @@ class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]
         model = Queue
         fields = (
             *("name", "kind", "question", "answers", "reasons", "against", "guidelines", "reviewers"),
-            *("judgements_per_item", "rule", "heat_map", "lease_minutes", "daily_cap"),
+            *("judgements_per_item", "rule", "gold_every", "heat_map", "lease_minutes", "daily_cap"),
             *("suggested_by", "suggested_before"),
         )
         labels: ClassVar = {
             "kind": "Asked for",
             "rule": "An item is settled when",
+            "gold_every": "One check question in",
             "against": "Compared with",
             "heat_map": "How sure the model was",
             "lease_minutes": "Minutes an item is kept",
@@ -108,6 +110,9 @@ class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]
         if given.get("kind") == Kind.PAIR and Kind.SPANS in kinds:
             self.add_error("kind", "Words can be marked on one answer, not on two side by side.")
         return given
+
+    def clean_gold_every(self) -> int:
+        return self.cleaned_data["gold_every"] or 0
 
     def clean_rule(self) -> str:
         rule: str = self.cleaned_data["rule"]

@@ -18,6 +18,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare, salted_hmac
 
+from annotations import golds
 from annotations.models import Assignment, Item, Queue
 
 AHEAD = 2
@@ -153,7 +154,10 @@ def finish(item: Item, reviewer: User, key: str, now: datetime) -> Assignment | 
     mine = Assignment.objects.filter(item=item, reviewer=reviewer)
     if not mine.filter(done_at=None, slot__isnull=False).update(done_at=now, key=key):
         mine.filter(done_at=None, slot=None).delete()
-        slot = _free_slot(item.queue, Assignment.objects.filter(item=item).values_list("slot", flat=True))
+        slot = _free_slot(
+            item.queue.judgements_per_item,
+            Assignment.objects.filter(item=item).values_list("slot", flat=True),
+        )
         if slot is None or item.state != Item.State.WAITING:
             return None
         late = Assignment(
@@ -213,6 +217,7 @@ def _candidates(queue: Queue, reviewer: User, count: int) -> list[Item]:
 def _take(queue: Queue, reviewer: User, items: list[Item], until: datetime) -> None:
     """Insert places unless somebody else's are there; who won is read afterwards."""
     now = timezone.now()
+    items, checks = golds.mix(queue, reviewer, items)
     there: dict[int, list[Assignment]] = {item.pk: [] for item in items}
     for place in Assignment.objects.filter(item__in=items):
         there[place.item_id].append(place)
@@ -224,7 +229,10 @@ def _take(queue: Queue, reviewer: User, items: list[Item], until: datetime) -> N
     places = []
     for item in items:
         skips = [place.skipped_at for place in there[item.pk] if place in gone and place.slot is None]
-        slot = _free_slot(queue, [place.slot for place in there[item.pk] if place not in gone])
+        slots = [place.slot for place in there[item.pk] if place not in gone]
+        # Everybody answers a check question: it has a place for each.
+        most = len(slots) + 1 if item.pk in checks else queue.judgements_per_item
+        slot = _free_slot(most, slots)
         if slot is not None:
             places.append(
                 Assignment(
@@ -249,6 +257,6 @@ def _given_up(place: Assignment, reviewer: User, now: datetime) -> bool:
     return place.reviewer_id != reviewer.pk and place.leased_until < now
 
 
-def _free_slot(queue: Queue, taken: Iterable[int | None]) -> int | None:
+def _free_slot(most: int, taken: Iterable[int | None]) -> int | None:
     slots = set(taken)
-    return next((slot for slot in range(queue.judgements_per_item) if slot not in slots), None)
+    return next((slot for slot in range(most) if slot not in slots), None)

@@ -19,6 +19,7 @@ from annotations import questions
 from annotations.adjudications import Adjudication
 from annotations.audit import QueueEvent
 from annotations.flags import Flag
+from annotations.golds import Gold
 from annotations.people import Invitation, QueueRole
 from annotations.questions import Kind, Question
 
@@ -29,6 +30,7 @@ __all__ = [
     "AnnotationQuerySet",
     "Assignment",
     "Flag",
+    "Gold",
     "Invitation",
     "Item",
     "Mirror",
@@ -130,6 +132,9 @@ class Queue(models.Model):
         default=1, validators=[MinValueValidator(1), MaxValueValidator(9)]
     )
     rule = models.CharField(max_length=9, choices=Rule, default=Rule.UNANIMITY)
+    gold_every = models.PositiveSmallIntegerField(
+        default=0, blank=True, help_text="One of so many items is a check question, by chance; 0: none."
+    )
     daily_cap = models.PositiveIntegerField(
         null=True,
         blank=True,

@@ -9,8 +9,9 @@ from django.contrib.auth.models import User
 from django.db.models import Count, Max, Min, Q
 from django.utils import timezone
 
-from annotations import estimates, judging, leases, pace
+from annotations import estimates, golds, judging, leases, pace
 from annotations.estimates import Estimate, Judged
+from annotations.golds import Accuracy
 from annotations.models import Annotation, Assignment, Item, Queue
 from annotations.pace import Pace
 
@@ -122,6 +123,8 @@ class Work:
     last_at: datetime | None
     fast: float | None = None
     """The share of judgements given in under two seconds."""
+    checks: Accuracy | None = None
+    """On check questions."""
 
 
 _WRONG = (Item.Verdict.REJECTED, Item.Verdict.CORRECTED)
@@ -214,12 +217,14 @@ def _work(queue: Queue) -> list[Work]:
     )
     listed = queue.reviewers.order_by("username")
     people = {person.pk: person for person in listed} | User.objects.in_bulk([share[0] for share in shares])
+    checks = golds.accuracy(queue)
     work = []
     for reviewer, source, count, last in shares:
         given = standing.filter(reviewer=reviewer, source=source).order_by("-id")
         times = [float(s) for s in given.values_list("seconds", flat=True)[:_MEDIAN_OF] if s is not None]
         seconds, fast = (median(times), pace.fast(times)) if times else (None, None)
-        work.append(Work(people[reviewer], count, seconds, source == Annotation.Source.REFERENCE, last, fast))
+        by_list = source == Annotation.Source.REFERENCE
+        work.append(Work(people[reviewer], count, seconds, by_list, last, fast, checks.get(reviewer)))
     work.sort(key=lambda share: -share.count)
     begun = {share.reviewer.pk for share in work}
     return work + [Work(person, 0, None, False, None) for person in listed if person.pk not in begun]

@@ -13,7 +13,7 @@ from annotations.questions import MOST_FURTHER, Question, Unfit
 FORMAT = "flywheel queue 1"
 FIELDS = (
     *("name", "kind", "question", "answers", "also", "reasons", "against", "guidelines"),
-    *("filter", "order", "judgements_per_item", "rule", "heat_map", "lease_minutes"),
+    *("filter", "order", "judgements_per_item", "rule", "gold_every", "heat_map", "lease_minutes"),
 )
 LONGEST = 1 << 20
 _NOT_A_QUEUE = "This file is no queue. Export one from a queue's page to see the form."

@@ -18,7 +18,7 @@ from annotations import audit, export, flagging, leases, progress, queue_file, s
 from annotations.access import managed, manager_required, only, reaches, role_in
 from annotations.audit import Act
 from annotations.forms import DrawForm, NewQueueForm, SettingsForm
-from annotations.models import Item, Queue, new_key
+from annotations.models import Gold, Item, Queue, new_key
 from annotations.people import Role
 from annotations.reading import read
 from inference.access import engineer_required, is_engineer
@@ -265,6 +265,7 @@ def queue_item(request: HttpRequest, found: Queue, pk: int) -> HttpResponse:
         "queue": found,
         "item": item,
         "leads": leads,
+        "gold": Gold.objects.filter(item=item).first(),
         "reading": read(item.messages),
         "said": said,
         "flag": flagging.standing().filter(exchange_id=item.exchange_id, upheld=None).first()

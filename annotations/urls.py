@@ -26,6 +26,7 @@ urlpatterns = [
     path("queues/<slug:slug>/items/<int:pk>/", queue_views.queue_item, name="queue-item"),
     path("queues/<slug:slug>/conflicts/", conflict_views.queue_conflicts, name="queue-conflicts"),
     path("queues/<slug:slug>/items/<int:pk>/decide/", conflict_views.queue_decide, name="queue-decide"),
+    path("queues/<slug:slug>/items/<int:pk>/check/", conflict_views.queue_check, name="queue-check"),
     path("queues/<slug:slug>/items/<int:pk>/flag/", queue_views.queue_flag, name="queue-flag"),
     path(
         "queues/<slug:slug>/annotations.<str:form>", queue_views.queue_annotations, name="queue-annotations"

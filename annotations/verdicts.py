@@ -12,6 +12,7 @@ from typing import Any
 from django.db.models import F
 from django.utils import timezone
 
+from annotations.golds import Gold
 from annotations.models import Annotation, Item, Queue
 from annotations.questions import COMPARED, MAIN, canonical
 
@@ -105,8 +106,10 @@ def settle(item: Item) -> Verdict:
     """Write what the judgements add up to now; a lead's decision stands. Call with the item locked."""
     queue = item.queue
     verdict = None if item.state == Item.State.WAITING else _decided(item)
+    judgements = [] if verdict else list(item.annotations.standing())
+    if verdict is None and item.state != Item.State.WAITING:
+        verdict = _known(item, judgements)
     if verdict is None:
-        judgements = list(item.annotations.standing())
         verdict = decide(
             judgements,
             queue.judgements_per_item,
@@ -116,6 +119,15 @@ def settle(item: Item) -> Verdict:
         )
     write(item, verdict)
     return verdict
+
+
+def _known(item: Item, judgements: Sequence[Annotation]) -> Verdict | None:
+    """A check question's, whatever is said to it but a flag."""
+    gold = Gold.objects.filter(item=item).first()
+    if gold is None or any(j.decision == Annotation.Decision.FLAG for j in judgements):
+        return None
+    said = Annotation(decision=gold.decision, answer=gold.answer, values=gold.values)
+    return replace(decide([said], 1, item.answer), rule=gold.rule)
 
 
 def _decided(item: Item) -> Verdict | None:

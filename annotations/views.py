@@ -20,6 +20,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from annotations import (
     audit,
+    golds,
     guidelines,
     judging,
     leases,
@@ -134,7 +135,7 @@ def review_judge(request: HttpRequest, queue: Queue, user: User) -> HttpResponse
     """Take a judgement in. 409, 410 and 422 bring the item back with what was typed."""
     item = _item(request, queue)
     key, said = request.POST.get("key", ""), _said(request.POST)
-    began, judged = timezone.now(), None
+    began, judged, settled = timezone.now(), None, item.state == Item.State.SETTLED
     try:
         if said.decision == "skip":
             leases.skip(item, user, key)
@@ -146,14 +147,18 @@ def review_judge(request: HttpRequest, queue: Queue, user: User) -> HttpResponse
         back = showing.returned(item, queue, key, said, told)
         return _returned(request, queue, user, back)
     reached = milestones.reached(queue, user) if said.decision != "skip" else None
+    # Only a check question is settled before it is judged.
+    checked = golds.feedback(judged) if judged and settled else None
     if not is_fragment(request):
+        if checked:
+            messages.info(request, checked.words)
         if reached:
             messages.success(request, reached.words)
         return redirect("review", queue.slug)
     # One that was sent again is not always the last.
     last = judged if judged and judged.created_at >= began else showing.last(queue, user)
     so_far = progress.of(queue, user)
-    context = {"queue": queue, "progress": so_far, "last": last, "milestone": reached}
+    context = {"queue": queue, "progress": so_far, "last": last, "milestone": reached, "checked": checked}
     context["suggested"] = suggestions.seen_after(last, queue)
     context["showings"] = _next(queue, user, so_far, _held(request.POST))
     return render(request, "annotations/reply.html", context)
