@@ -53,6 +53,12 @@ class QueueEvent(models.Model):
     def __str__(self) -> str:
         return f"{self.queue}: {self.who} {self.get_act_display()} {self.about}".rstrip()
 
+    @property
+    def number(self) -> int:
+        """Of the item that it is about; 0 for none."""
+        word, _, number = self.about.partition(" ")
+        return int(number) if word == "item" and number.isdecimal() else 0
+
 
 def record(queue: "Queue", who: User | None, act: Act, about: object = "") -> None:
     """Append what was just done."""

@@ -41,7 +41,9 @@ class JoinForm(forms.Form):
         label="A name to sign in with",
         validators=[User.username_validator],
         error_messages={"invalid": "Letters, digits and . - _ only, without spaces."},
-        widget=forms.TextInput(attrs={"autocomplete": "username", "autocapitalize": "none"}),
+        widget=forms.TextInput(
+            attrs={"autocomplete": "username", "autocapitalize": "none", "autofocus": True}
+        ),
     )
     password = forms.CharField(
         label="A password",
