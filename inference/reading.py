@@ -126,7 +126,18 @@ def images(content: Any) -> list[str]:
     picture elsewhere is never fetched, since that would tell its host who reads here.
     """
     found = [_image(part) for part in content] if isinstance(content, list) else []
-    return [address for address in found if len(address) <= _LARGEST_IMAGE and _IMAGE.fullmatch(address)]
+    return [address for address in found if _is_shown(address)]
+
+
+def _is_shown(address: str) -> bool:
+    return len(address) <= _LARGEST_IMAGE and _IMAGE.fullmatch(address) is not None
+
+
+def _without_images(content: Any) -> Any:
+    """A message's content without the pictures that are shown themselves; others are named."""
+    if not isinstance(content, list):
+        return content
+    return [part for part in content if not _is_shown(_image(part))]
 
 
 def _image(part: Any) -> str:
@@ -147,7 +158,7 @@ def turns(messages: list[dict[str, Any]]) -> list[Turn]:
         Turn(
             role=_role(message),
             label=LABELS.get(_role(message), _role(message) or "Said"),
-            text=plain(message.get("content")),
+            text=plain(_without_images(message.get("content"))),
             calls=calls(message.get("tool_calls")),
             folded=i != last,
             images=images(message.get("content")),

@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from pytest_django.fixtures import Settings
 
+from inference import otlp
 from inference.exchange import Exchange
 from tests import people
 from tests.browser.conftest import Visit
@@ -21,11 +22,31 @@ WIDE = answered.exchange(
 )
 
 
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+RICH = answered.exchange(
+    4,
+    "**Yes**: see `R06`.",
+    messages=[
+        {"role": "tool", "content": '{"found": ["' + "wheezing, " * 20 + '"]}'},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "What is this?"},
+                {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}},
+                {"type": "image_url", "image_url": {"url": "https://tracker.example/p.png"}},
+            ],
+        },
+    ],
+    parent_span_id="9" * 16,
+)
+STEP = otlp.SpanBatch("", [answered.step(RICH.trace_id, "9" * 16, "look up")])
+
+
 @pytest.fixture(scope="module")
 def filled(clickhouse: str) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLYWHEEL_CLICKHOUSE_URL", clickhouse)
-        answered.store(ONE, HOSTILE, WIDE)
+        answered.store(ONE, HOSTILE, WIDE, RICH, STEP)
     return clickhouse
 
 
@@ -144,6 +165,18 @@ def test_nothing_scrolls_sideways(visit: Visit, sideways: Callable[[Page], int],
         "/sessions/wide/",
     ]
     assert [sideways(visit(path, emil, width, 844)) for path in paths] == [0] * 7
+
+
+def test_a_picture_that_came_along_is_shown_and_none_is_fetched(visit: Visit) -> None:
+    page = visit(address(RICH), people.engineer())
+    page.wait_for_load_state("networkidle")
+    (picture,) = page.locator("main img").all()
+    assert picture.evaluate("(one) => one.naturalWidth") == 1
+    assert picture.get_attribute("alt") == "Picture 1 that was sent along"
+    page.locator(".turn summary").first.press("Enter")
+    page.locator(".json summary").press("Enter")
+    expect(page.locator(".json pre")).to_contain_text('"found": [')
+    expect(page.locator(".spans .mine .step-bar")).to_be_visible()
 
 
 def test_two_ticked_are_compared_and_lead_to_their_tokens_by_keys(visit: Visit) -> None:

@@ -103,7 +103,7 @@ def test_pictures_that_came_along_are_shown_and_none_is_fetched() -> None:
     assert reading.images("text") == reading.images(None) == []
     (turn,) = reading.turns([{"role": "user", "content": parts}])
     assert turn.images == [PIXEL] * 3
-    assert "[image]" in turn.text
+    assert turn.text.startswith("what is this?\n[image]\n")
 
 
 def test_long_json_is_laid_out_and_short_or_broken_is_left() -> None:
