@@ -97,7 +97,12 @@ def addresses(wheel: Wheel) -> list[tuple[str, User | None]]:
     queue = wheel.queue.slug
     reviewing = ["/review/?all", f"/review/{queue}/?done", f"/review/{queue}/mine/"]
     leading = ["/queues/", "/queues/new/", f"/queues/{queue}/", f"/queues/{queue}/settings/"]
-    leading += [f"/queues/{queue}/people/"]
+    item = wheel.queue.items.filter(state="flagged").first()
+    assert item is not None
+    leading += [
+        f"/queues/{queue}/{page}/" for page in ("people", "conflicts", "agreement", f"items/{item.pk}")
+    ]
+    leading += ["/approval/"]
     exchanges = ["/exchanges/", f"/exchanges/{ONE.exchange_id}/", f"/exchanges/{ONE.exchange_id}/raw/"]
     turning = [
         *("/", "/engine/", "/datasets/", "/datasets/new/", wheel.version.get_absolute_url()),
@@ -111,6 +116,7 @@ def addresses(wheel: Wheel) -> list[tuple[str, User | None]]:
         *(f"{wheel.evaluation.get_absolute_url()}cases/", "/rollouts/", "/rollouts/new/"),
         *(wheel.rollout.get_absolute_url(), f"/routes/{wheel.route.name}/"),
     ]
+    turning += ["/exchanges/send/", "/erasures/", "/masking/", "/retention/"]
     common = ["/words/", "/settings/", "/search/?q=xyzzy", "/no-such-page/"]
     return [
         ("/sign-in/", None),
