@@ -12,6 +12,7 @@ from typing import Concatenate, ParamSpec, TypeAlias
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
+from django.db.models import prefetch_related_objects
 from django.http import HttpRequest, HttpResponseBase
 
 ENGINEERS = "engineers"
@@ -28,7 +29,11 @@ def is_engineer(user: AbstractBaseUser | AnonymousUser) -> bool:
     """May see every exchange, and build, train and evaluate."""
     if not isinstance(user, User) or not user.is_active:
         return False
-    return user.is_staff or user.groups.filter(name=ENGINEERS).exists()
+    if user.is_staff:
+        return True
+    # Once a request: a page asks this several times.
+    prefetch_related_objects([user], "groups")
+    return any(group.name == ENGINEERS for group in user.groups.all())
 
 
 def _only(test: Callable[[AbstractBaseUser | AnonymousUser], bool]) -> Callable[[View[P]], View[P]]:

@@ -26,6 +26,7 @@ from tests.inference.double import (
     snapshot,
 )
 from tests.inference.valkey import until
+from tests.patience import patiently
 
 
 class Load:
@@ -173,7 +174,7 @@ async def test_a_changed_route_is_in_force_without_a_restart_and_without_a_lost_
             load = Load(one.post)
             await load.more(20)
             assert not new.asked
-            await asyncio.to_thread(switch)
+            await asyncio.to_thread(patiently, switch)
             number = await asyncio.to_thread(snapshots.number)
             await until(lambda: one.app.follower.snapshot.number == number)
             await load.more(8)

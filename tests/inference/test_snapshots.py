@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import OperationalError
 from django.test import Client
 
 from inference import internal, snapshots
@@ -17,6 +16,7 @@ from inference.follower import Follower
 from inference.models import ApiKey, ModelVersion, Proxy, Route, RouteTarget, Upstream
 from inference.routing import Limits, Snapshot
 from tests.inference.double import free_port
+from tests.patience import patiently
 
 pytestmark = pytest.mark.django_db
 
@@ -183,17 +183,15 @@ def test_a_proxy_follows_and_starts_again_from_what_it_kept(
             raise asyncio.CancelledError
 
     def rename() -> None:
-        changed.wait(10)
-        while True:
-            try:
-                route = Route.objects.get()
-                route.name = "front-desk"
-                route.save()
-            except OperationalError:
-                continue  # threads share one SQLite connection in memory, which waits for nobody
-            return
+        route = Route.objects.get()
+        route.name = "front-desk"
+        route.save()
 
-    renaming = threading.Thread(target=rename)
+    def rename_later() -> None:
+        changed.wait(10)
+        patiently(rename)
+
+    renaming = threading.Thread(target=rename_later)
     renaming.start()
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(follower.follow(change))

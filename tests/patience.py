@@ -1,0 +1,19 @@
+"""Writing while a live server reads: its threads share a SQLite database in memory, which waits for nobody."""
+
+import contextlib
+import time
+from collections.abc import Callable
+
+from django.db import OperationalError
+
+_TRIES = 500
+
+
+def patiently(work: Callable[[], object]) -> None:
+    """Do it again while tables are locked; what was written before is written again."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(OperationalError):
+            work()
+            return
+        time.sleep(0.01)
+    work()
