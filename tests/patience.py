@@ -1,4 +1,4 @@
-"""Writing while a live server reads: its threads share a SQLite database in memory, which waits for nobody."""
+"""Writing while a live server reads: threads share a SQLite database in memory, which waits for nobody."""
 
 import contextlib
 import time
