@@ -1,5 +1,6 @@
 """A drain's reports: what web takes, what it refuses, and that nothing of it can hold a drain up."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -12,8 +13,9 @@ import orjson
 import pytest
 from django.test import Client
 from pytest_django import Settings
+from pytest_django.live_server_helper import LiveServer
 
-from inference import report
+from inference import internal, report
 from inference.drain import Drain
 from inference.models import Spool
 from inference.proxy import Proxy
@@ -95,6 +97,31 @@ async def test_a_proxy_and_a_drain_call_a_spool_the_same(tmp_path: Path) -> None
     proxy.metrics.dropped.inc(3)
     news = proxy._news()
     assert (news["spool"], news["dropped"]) == (report.spool_name(tmp_path / "spool"), "3")
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_real_drain_and_a_real_proxy_are_heard_by_a_real_web(
+    tmp_path: Path, live_server: LiveServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLYWHEEL_SPOOL_NAME", "gpu-1")
+    monkeypatch.setattr(internal, "WAIT_SECONDS", 0.0)
+    settings.INTERNAL_TOKEN = TOKEN
+    drain = Drain(tmp_path)
+    await asyncio.to_thread(Reporter(drain.report, live_server.url, TOKEN).send, stopped=False)
+    drain.close()
+    proxy = Proxy(ProxySettings(tmp_path, tmp_path, live_server.url, TOKEN, "p1"))
+    proxy.metrics.dropped.inc(3)
+    following = asyncio.create_task(proxy.follower.follow())
+    try:
+        for _ in range(1000):
+            row = await Spool.objects.aget()
+            if row.proxy_seen_at is not None:
+                break
+            await asyncio.sleep(0.02)
+    finally:
+        following.cancel()
+    assert (row.name, row.proxy, row.dropped) == ("gpu-1", "p1", 3)
+    assert row.heard_at is not None
 
 
 @contextmanager
