@@ -76,7 +76,7 @@ def reserve(queue: Queue, reviewer: User, count: int = 1 + AHEAD) -> list[Assign
         wanted = _candidates(queue, reviewer, count - len(mine))
         if not wanted:
             break
-        _take(queue, reviewer, wanted, now + lease)
+        _take(queue, reviewer, *golds.mix(queue, reviewer, wanted), now + lease)
         mine = list(held(queue, reviewer)[:count])
     return mine
 
@@ -90,7 +90,7 @@ def reserve_first(item: Item, reviewer: User) -> bool:
         return False
     now = timezone.now()
     until = now + timedelta(minutes=item.queue.lease_minutes)
-    _take(item.queue, reviewer, [item], until)
+    _take(item.queue, reviewer, [item], set(), until)
     mine = Assignment.objects.filter(item=item, reviewer=reviewer, done_at=None, slot__isnull=False)
     # What was reopened stands first; so does what was asked for.
     return mine.update(reopened_at=now, leased_until=until) == 1
@@ -214,10 +214,11 @@ def _candidates(queue: Queue, reviewer: User, count: int) -> list[Item]:
     return fresh + list(skipped[: count - len(fresh)])
 
 
-def _take(queue: Queue, reviewer: User, items: list[Item], until: datetime) -> None:
-    """Insert places unless somebody else's are there; who won is read afterwards."""
+def _take(queue: Queue, reviewer: User, items: list[Item], checks: set[int], until: datetime) -> None:
+    """Insert places unless somebody else's are there; who won is read afterwards. ``checks``: which of the
+    items, by their keys, are check questions.
+    """
     now = timezone.now()
-    items, checks = golds.mix(queue, reviewer, items)
     there: dict[int, list[Assignment]] = {item.pk: [] for item in items}
     for place in Assignment.objects.filter(item__in=items):
         there[place.item_id].append(place)

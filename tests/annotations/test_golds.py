@@ -54,6 +54,12 @@ def test_they_come_among_the_others_once_each_and_not_to_who_settled_them(
     assert checks(queue, dana) == []
 
 
+def test_who_asks_for_an_item_gets_it_and_no_check_question(queue: Queue, bob: User) -> None:
+    item = queue.items.filter(state="waiting").latest("pk")
+    assert leases.reserve_first(item, bob)
+    assert leases.held(queue, bob).first() == Assignment.objects.get(item=item, reviewer=bob)
+
+
 def test_everybody_answers_one_and_its_verdict_stays(queue: Queue, bob: User) -> None:
     queue.reviewers.add(dana := User.objects.create_user("dana"))
     before = progress.of(queue, bob)
