@@ -73,7 +73,10 @@ def _speed(items: int) -> dict[str, float]:
 
     print(f"a queue of {items:,} items, {speed.REVIEWERS} reviewers in turns …", flush=True)
     found = speed.measure(speed.prepare(items))
-    print(f"  median {found.median_ms:.1f} ms, {found.fewest_queries} to {found.most_queries} queries")
+    print(
+        f"  median {found.median_ms:.1f} ms, {found.fewest_queries} to {found.most_queries} queries, "
+        f"of the processor {found.cpu_p95_ms:.1f} ms at the 95th percentile"
+    )
     return {"judgement_p95_ms": round(found.p95_ms, 1), "queries_per_judgement": found.most_queries}
 
 
