@@ -27,8 +27,8 @@ def _call(call: dict[str, Any]) -> dict[str, Any]:
     arguments = function.get("arguments") or "{}"
     try:
         value = json.loads(arguments) if isinstance(arguments, str) else arguments
-    except ValueError:
-        value = arguments  # a model's broken JSON is shown as it came
+    except (ValueError, RecursionError):
+        value = arguments  # a model's broken JSON, or one nested beyond reading, is shown as it came
     return {"name": function.get("name", ""), "arguments": value}
 
 
@@ -41,6 +41,8 @@ def check(text: str, tools: Sequence[dict[str, Any]]) -> None:
         given = json.loads(text)
     except json.JSONDecodeError as error:
         raise Unfit(f"This is no JSON: line {error.lineno}, column {error.colno}: {error.msg}.") from error
+    except RecursionError as error:
+        raise Unfit("This is nested too deep to be a call.") from error
     schemas = {
         function.get("name"): function.get("parameters") or {"type": "object"}
         for function in (tool.get("function", {}) for tool in tools if isinstance(tool, dict))

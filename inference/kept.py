@@ -19,7 +19,7 @@ def answer(one: Exchange) -> bytes:
         return one.response
     try:
         return _as_the_client_got_it(one)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, StreamError):
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, StreamError):
         return one.response
 
 

@@ -5,6 +5,7 @@ Pure. The columns are those of inference/sql/; writing them safely is in inferen
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -138,15 +139,23 @@ def _exchange(one: Exchange) -> Row:
         "started_at": moment(one.started_us),
         "finished_at": moment(one.finished_us),
         "conversation": one.conversation,
-        "messages": orjson.dumps(one.messages).decode(),
-        "choices": orjson.dumps([asdict(choice) for choice in one.choices]).decode(),
-        "params": orjson.dumps(one.params).decode(),
+        "messages": _json(one.messages),
+        "choices": _json([asdict(choice) for choice in one.choices]),
+        "params": _json(one.params),
         "response": kept.answer(one),
         # A call that was refused or failed before its first token has none to wait for.
         "tokens_expected": one.capture in ("wire", "engine") and _has_tokens(one),
     }
     values = tuple(made[name] if name in made else getattr(one, name) for name in _EXCHANGE_COLUMNS)
     return Row("exchanges", _key(one), values, one.started_us, one.exchange_id, one.conversation)
+
+
+def _json(value: Any) -> str:
+    """orjson reads deeper than it writes: what it refuses, the standard library may still write."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return json.dumps(value, ensure_ascii=False)
 
 
 _TOKEN_COLUMNS = (

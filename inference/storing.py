@@ -35,7 +35,7 @@ def store(trace_store: Store, records: Sequence[Record], batch: str, *, again: b
     """
     try:
         cuts = _all_cuts(records)
-    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
         # One of the records makes no row. Which one is found by storing them one by one.
         raise RejectedError(f"{type(error).__name__}: {error}") from error
     for cut in cuts:

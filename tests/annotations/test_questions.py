@@ -141,13 +141,15 @@ def test_a_call_reads_as_json_and_fits_its_schema() -> None:
     calls.check(text, TOOLS)
     calls.check(calls.text_of([CALL, CALL]), TOOLS)
     assert calls.text_of([]) == ""
-    assert "{broken" in calls.text_of([{"function": {"name": "x", "arguments": "{broken"}}])
+    for broken in ("{broken", "[" * 10_000 + "]" * 10_000):
+        assert broken in calls.text_of([{"function": {"name": "x", "arguments": broken}}])
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("{", "no JSON: line 1"),
+        ("[" * 10_000 + "]" * 10_000, "nested too deep"),
         ('{"name": "icd_lookup", "arguments": {}}', "There is no tool “icd_lookup”. There are: icd_search."),
         ('{"name": "icd_search", "arguments": {"term": 3}}', r"arguments\.term: 3 is not of type 'string'"),
         ('{"name": "icd_search", "arguments": {"limit": 2}}', "'term' is a required property"),
