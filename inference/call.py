@@ -86,7 +86,8 @@ class Call:
         self._request = b""
         self._model = ""
         self._prefix = b""
-        self._again: Callable[[], Plan]
+        self._planned: tuple[dict[str, Any], Route, Version, str]
+        """What the plan was made of. No function that knows the call: that would be a cycle."""
 
     async def serve(self) -> None:
         """Answer, whatever happens."""
@@ -163,8 +164,8 @@ class Call:
         if route.balance == "prefix":
             self._prefix = balance.prefix(version.name, body)
         capturing = self._capturing(route, version)
-        plan = self._plan(body, route, version, capturing)
-        self._again = lambda: self._plan(body, route, version, capturing)
+        self._planned = body, route, version, capturing
+        plan = self._plan(*self._planned)
         self._room.metrics.captured(plan.capture).inc()
         self._record.open(
             self._request,
@@ -250,7 +251,7 @@ class Call:
         known, until = self._room.most.get(version.name, (MOST_LOGPROBS, 0.0))
         if most is not None and plan.hidden.logprobs and (until <= now or most < known):
             self._room.most[version.name] = most, now + _REFUSAL_SECONDS
-            less = self._again()
+            less = self._plan(*self._planned)
             self._record.closed["top_k"] = less.top_k
             return less
         return plan.refused()

@@ -93,11 +93,18 @@ class Response:
         parts, self._parts = self._parts, []
         for part in parts:
             sink(part)
-        while not self._ended:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
+        try:
+            while not self._ended:
+                self._waiter = asyncio.get_running_loop().create_future()
+                await self._waiter
+        finally:
+            self._sink = None  # which knows who pumps, who knows this
         if self._error is not None:
-            raise self._error
+            error, self._error = self._error, None
+            try:
+                raise error
+            finally:
+                del error  # or it would hold this frame, which holds it
 
     def pause(self) -> None:
         """Take nothing more from the engine for now; its silence is not counted either."""
@@ -173,6 +180,8 @@ class Channel(asyncio.Protocol):
             elif asking.exception() is None:
                 asking.result().close()
             raise
+        finally:
+            del asking  # its error would hold this frame, which holds it
 
     @property
     def was_dropped(self) -> bool:

@@ -83,7 +83,8 @@ class Request:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         if self._error is not None:
-            raise self._error
+            # Another one than is kept, which would hold this frame, and so the body.
+            raise type(self._error)(*self._error.args)
         return self.received
 
     def discard(self) -> None:

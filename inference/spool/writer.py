@@ -117,7 +117,10 @@ class Recording:
             return
         waiter = asyncio.get_running_loop().create_future()
         self._append(Kind.CLOSE, header, self._take(), waiter)
-        await waiter
+        try:
+            await waiter
+        finally:
+            del waiter  # its error would hold this frame, which holds it, and the call's bytes
 
     def end(self, header: dict[str, Any], on_loss: Callable[[], None] | None = None) -> None:
         """End for who waits for nothing: as ``close`` that is not durable, outside a coroutine."""
@@ -300,6 +303,7 @@ class Spool:
                 # The loop is gone when the process ends: then nobody waits.
                 with contextlib.suppress(RuntimeError):
                     self._loop.call_soon_threadsafe(self._finish, batch, error)
+            del batch  # not until the next one comes
             if stopping and not self._queue:
                 break
         if self._file >= 0:
