@@ -68,7 +68,7 @@ def _fill() -> Store:
     store = clickhouse.connect()
     storing.store(store, [parse(raw) for raw in sample.exchanges(40)], "base", again=False)
     base = fill.keep_base(store)
-    for table in ("tokens", "exchanges", "facts"):
+    for table in ("tokens", "exchanges", "facts", "events"):
         store.command(f"TRUNCATE TABLE {table}")
     fill.multiply(store, base, range(SIZE), SIZE, time.time_ns() // 1000)
     # How far parts are merged would else depend on how busy the machine is, and with it what is read.
