@@ -2,12 +2,16 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import uvloop
 from django import conf
+from django.core.management.commands import flush
 from hypothesis import settings
+
+from tests.patience import patiently
 
 # How long an example takes says something of the machine, not of the code.
 settings.register_profile("untimed", settings(), deadline=None)
@@ -23,6 +27,19 @@ pytest_plugins = ["tests.clickhouse_fixture"]
 def pytest_configure() -> None:
     """Static files are looked up when asked for: reading all for each client is a tenth of all time."""
     conf.settings.WHITENOISE_AUTOREFRESH = True
+
+
+@pytest.fixture(autouse=True, scope="session")
+def patient_flush() -> Iterator[None]:
+    """Tables are emptied after a test even if the server's thread is still at its last answer."""
+    once = flush.Command.handle
+
+    def handle(self: flush.Command, **options: Any) -> None:
+        patiently(lambda: once(self, **options))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flush.Command, "handle", handle)
+        yield
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
