@@ -19,7 +19,6 @@ _SOME_IDS = re.compile(rb'"(?:prompt_)?token_ids":(?!null)')
 _MODEL = re.compile(rb'("model"\s*:\s*)"(?:[^"\\]|\\.)*"')
 _TAIL = re.compile(rb'(,"finish_reason":null(?:,"[a-z_]+":null)*,"token_ids":)\[[0-9,]*\]\}\]\}\n\n')
 _LOGPROBS = b',"logprobs":{'
-_NEXT = b',"finish_reason":'
 _UNFINISHED = b'"finish_reason":null'
 _FINISHED = b'"finish_reason":"'
 _BRACE = ord("}")
@@ -40,9 +39,9 @@ def without_logprobs(answer: bytes) -> bytes | None:
     at = 0
     while (begin := answer.find(b'"logprobs":{', at)) >= 0:
         begin += len(b'"logprobs":')
-        # No such name is within the value, so the first one is the choice's.
-        end = answer.find(_NEXT, begin)
-        if end < 0 or not answer.endswith(b"]}", begin, end):
+        # Within the value no name follows ``]}``, so the first one is the choice's next.
+        end = answer.find(b']},"', begin) + 2
+        if end < 2 or not answer.startswith(b',"finish_reason":', end):
             return None
         pieces += (answer[at:begin], b"null")
         at = end
@@ -137,8 +136,8 @@ class Cut:
                 end < 0
                 or logprobs < 0
                 or data.count(b"{", begin, logprobs) != (data[logprobs - 1] == _BRACE)
-                # No such name is within the value, so the first one is the choice's.
-                or not begins(tail, after := find(_NEXT, logprobs, end) - 2)
+                # Within the value no name follows ``]}``, so the first one is the choice's next.
+                or not begins(tail, after := find(b']},"', logprobs, end))
             ):
                 break
             closing = find(b"]", after + tail_length, end)

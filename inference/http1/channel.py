@@ -91,9 +91,9 @@ class Response:
         """
         self._sink = sink
         parts, self._parts = self._parts, []
-        for part in parts:
-            sink(part)
         try:
+            for part in parts:
+                sink(part)
             while not self._ended:
                 self._waiter = asyncio.get_running_loop().create_future()
                 await self._waiter

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inference.capture import Plan, Stream, clean_body, plan
+from inference.cutting import without_logprobs
 from inference.sse import DONE, Splitter, payload
 from inference.surfaces import CHAT, NAMED, SURFACES
 from tests.inference.recorded import PAIRS
@@ -276,3 +277,9 @@ def test_one_event_may_go_on_with_one_choice_and_finish_another(capture: str) ->
     assert running.feed(last) == b""
     assert running.ended
     assert values(running.held())[0]["choices"][0]["finish_reason"] == "stop"
+
+
+def test_what_stands_between_the_logprobs_and_the_finish_is_not_cut_away() -> None:
+    answer = b'{"choices":[{"index":0,"logprobs":{"content":[]},"other":{"a":[1]},"finish_reason":"stop"}]}'
+    assert without_logprobs(answer) is None
+    assert without_logprobs(answer.replace(b',"other":{"a":[1]}', b"")) is not None
