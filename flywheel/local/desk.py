@@ -18,7 +18,7 @@ from flywheel.local.home import Home
 from inference.clickhouse import connect
 
 DRAIN_PATIENCE = 120.0
-"""Seconds until an answered exchange must be in ClickHouse."""
+"""Seconds until an answered exchange and its tokens must be in ClickHouse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +53,24 @@ def deliver(home: Home, until: int, say: Callable[[str], None]) -> Delivery:
     ids = {answer.exchange_id for answer in answers}
     if len(ids) != len(answers):
         raise traffic.TrafficError("two answers carried the same exchange id")
-    weights = arrived(ids)
+    weights, with_tokens = arrived(ids)
     missing = ids - set(weights)
     if not missing:
         say(f"  all {len(ids)} exchanges are in ClickHouse")
-    return Delivery(answers, missing, weights, set(weights) - _with_tokens(ids))
+    return Delivery(answers, missing, weights, set(weights) - with_tokens)
 
 
-def arrived(ids: set[str]) -> dict[str, str]:
-    """Exchange id to recorded weights of those that ClickHouse has, once it has all or patience ends."""
+def arrived(ids: set[str]) -> tuple[dict[str, str], set[str]]:
+    """What ClickHouse has of these, once it has all or patience ends: weights by exchange, ids with tokens.
+
+    Exchanges come by the proxy's drain and tokens by the engine's, in either order.
+    """
     deadline = time.monotonic() + DRAIN_PATIENCE
-    while ids - set(weights := _weights(ids)) and time.monotonic() < deadline:
+    while True:
+        weights, with_tokens = _weights(ids), _with_tokens(ids)
+        if not ids - set(weights) and not ids - with_tokens or time.monotonic() > deadline:
+            return weights, with_tokens
         time.sleep(0.5)
-    return weights
 
 
 def _weights(ids: set[str]) -> dict[str, str]:

@@ -193,7 +193,8 @@ class Turn:
         """The evaluation's calls are exchanges like any other: each must be there."""
         pairs = found.cases.values_list("baseline_exchange", "candidate_exchange")
         ids = {str(exchange) for pair in pairs for exchange in pair if exchange}
-        lost = ids - set(desk.arrived(ids))
+        stored, _ = desk.arrived(ids)
+        lost = ids - set(stored)
         self.card.exchanges += len(ids)
         self.card.lost += len(lost)
         if lost:

@@ -29,7 +29,6 @@ def test_from_the_link_to_the_first_judgement_by_keys(
     page.keyboard.type("three wise owls")
     page.keyboard.press("Enter")
     item(page, 1)
-    page.wait_for_load_state("load")  # before its scripts are there, a page takes no key
     expect(page.locator("#stage .hint-first").first).to_contain_text("Read what was asked")
     press(page, "a")
     item(page, 2)

@@ -38,7 +38,9 @@ def said() -> list[tuple[str, str, str]]:
 
 
 def item(page: Page, number: int) -> None:
+    """Wait until this item is shown by a page whose scripts are there; before that it takes no key or press."""
     expect(page.locator("#stage .item-title")).to_have_text(f"Item {number}")
+    page.wait_for_load_state("load")
 
 
 def test_five_items_are_judged_by_keys_alone(visit: Visit, make_queue: MakeQueue, alice: User) -> None:

@@ -34,9 +34,8 @@ MOST = {
     "explorer, rare words: list": (14 * GRANULE, 500),
     "explorer, rare words: count": (6 * GRANULE, 400),
     "explorer, rare words: histogram": (12 * GRANULE, 400),
-    # Nobody said anything here, so nothing matches.
-    "explorer, feedback: list": NOTHING,
-    "explorer, feedback: count": NOTHING,
+    "explorer, feedback: list": ALL,
+    "explorer, feedback: count": NARROW,
     "explorer, words: list": (12 * GRANULE, 500),
     "explorer, words: count": (SIZE + GRANULE, 400),
     "explorer, words: histogram": (2 * SIZE + GRANULE, 400),
@@ -71,6 +70,11 @@ def _fill() -> Store:
     for table in ("tokens", "exchanges", "facts", "events"):
         store.command(f"TRUNCATE TABLE {table}")
     fill.multiply(store, base, range(SIZE), SIZE, time.time_ns() // 1000)
+    store.command(
+        "INSERT INTO events (exchange_id, started_at, at, event_id, kind, source, data) "
+        "SELECT exchange_id, started_at, started_at, generateUUIDv4(), 'feedback', 'end user', "
+        """'{"thumbs":"down"}' FROM facts ORDER BY exchange_id LIMIT 50"""
+    )
     # How far parts are merged would else depend on how busy the machine is, and with it what is read.
     for table in ("tokens", "exchanges", "facts"):
         store.command(f"OPTIMIZE TABLE {table} FINAL")
