@@ -68,7 +68,7 @@ def arrived(ids: set[str]) -> tuple[dict[str, str], set[str]]:
     deadline = time.monotonic() + DRAIN_PATIENCE
     while True:
         weights, with_tokens = _weights(ids), _with_tokens(ids)
-        if not ids - set(weights) and not ids - with_tokens or time.monotonic() > deadline:
+        if (not ids - set(weights) and not ids - with_tokens) or time.monotonic() > deadline:
             return weights, with_tokens
         time.sleep(0.5)
 

@@ -38,7 +38,7 @@ def said() -> list[tuple[str, str, str]]:
 
 
 def item(page: Page, number: int) -> None:
-    """Wait until this item is shown by a page whose scripts are there; before that it takes no key or press."""
+    """Wait until a page shows this item and has its scripts; before that it takes no key or press."""
     expect(page.locator("#stage .item-title")).to_have_text(f"Item {number}")
     page.wait_for_load_state("load")
 

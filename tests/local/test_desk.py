@@ -9,7 +9,7 @@ ONE, OTHER = "0198a000-0000-7000-8000-000000000001", "0198a000-0000-7000-8000-00
 
 def test_tokens_that_come_after_their_exchanges_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = iter([set(), {ONE}, {ONE, OTHER}])
-    monkeypatch.setattr(desk.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
     monkeypatch.setattr(desk, "_weights", lambda ids: dict.fromkeys(ids, "of the base"))
     monkeypatch.setattr(desk, "_with_tokens", lambda _ids: next(seen))
     weights, with_tokens = desk.arrived({ONE, OTHER})
