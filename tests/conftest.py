@@ -25,8 +25,11 @@ pytest_plugins = ["tests.clickhouse_fixture"]
 
 
 def pytest_configure() -> None:
-    """Static files are looked up when asked for: reading all for each client is a tenth of all time."""
+    """What is made slow for good reasons elsewhere is quick here."""
+    # Static files are looked up when asked for: reading all for each client is a tenth of all time.
     conf.settings.WHITENOISE_AUTOREFRESH = True
+    # A password made to be slow to guess takes longer than most tests.
+    conf.settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -18,8 +18,13 @@ _PYTHON = str(WEB_PYTHON)
 _INSTALL = (sys.executable, "-m", "flywheel.local.install")
 _PYTEST = (_PYTHON, "-m", "pytest", "-q")
 
-_QUICKLY = ("-n", "3", "--nomigrations", "--hypothesis-profile=quick")
-"""Three, since many tests wait; tables as the models say; fewer generated examples. `test` does it all."""
+_SLOW_FOLDERS = ("browser", "clients", "wheel")
+_QUICKLY = (
+    *("-n", "3", "--nomigrations", "--hypothesis-profile=quick"),
+    *(f"--ignore=tests/{name}" for name in _SLOW_FOLDERS),
+)
+"""Three, since many tests wait; tables as the models say; fewer generated examples; and folders left unread
+in which nothing is fast, since what they import takes seconds. `test` does it all."""
 
 Stage = tuple[str, Sequence[str]]
 

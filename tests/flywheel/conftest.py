@@ -18,8 +18,6 @@ def home(tmp_path: Path, settings: Settings) -> Path:
     settings.HOME = tmp_path
     settings.ARTEFACTS = str(tmp_path / "artefacts")
     settings.ADAPTERS = tmp_path / "adapters"
-    # A password made to be slow to guess takes longer than most tests.
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     return tmp_path
 
 

@@ -267,7 +267,7 @@ async def engine() -> AsyncIterator[tuple[Engine, str]]:
         yield made, url
 
 
-@pytest.mark.parametrize("mask", [True, False])
+@pytest.mark.parametrize("mask", [True, pytest.param(False, marks=pytest.mark.slow)])
 async def test_the_proxy_writes_into_each_record_whether_it_is_masked(
     engine: tuple[Engine, str], tmp_path: Path, mask: bool
 ) -> None:
