@@ -23,7 +23,7 @@ from flywheel import clients, datasets, jobs, statistics
 from flywheel.models import DatasetRow, DatasetVersion, Evaluation, EvaluationCase, Job
 from inference.models import ModelVersion, Route
 
-AT_ONCE = 8
+AT_ONCE = 24
 """Calls under way at a time: enough to fill a small engine, few enough to leave room for traffic."""
 CALL_SECONDS = 0.1
 """A call's share of the time, until an evaluation here has been measured."""

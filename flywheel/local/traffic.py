@@ -17,7 +17,7 @@ import openai
 from flywheel.local import coding
 from flywheel.local.home import Home
 
-AT_ONCE = 8
+AT_ONCE = 24
 MAX_TOKENS = 12
 """Enough for every label; a model that rambles is cut off there."""
 SEED = 0
@@ -40,7 +40,7 @@ class TrafficError(RuntimeError):
 async def send(
     home: Home, phrases: Sequence[coding.Phrase], told: Callable[[int], None] = lambda done: None
 ) -> list[Answered]:
-    """Ask for each phrase once, 8 at a time; `told` hears how many are done. Raises TrafficError."""
+    """Ask for each phrase once, some at a time; `told` hears how many are done. Raises TrafficError."""
     gate = asyncio.Semaphore(AT_ONCE)
     done = 0
     # Nothing from the environment may stand between this machine and itself.
