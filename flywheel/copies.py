@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -23,8 +23,6 @@ from django.db.models import F
 from annotations.models import Assignment, Item, Queue
 from flywheel import artefacts, datasets, jobs
 from flywheel.models import DatasetRow, DatasetVersion, Erasure, EvaluationCase, Rollout, TrainingRun
-from inference import erased, filters
-from inference.models import SavedView
 from inference.spool.files import replace as replace_file
 
 GONE = "Erased at its owner's wish."
@@ -274,34 +272,3 @@ def _blank(model: type[models.Model]) -> dict[str, Any]:
         elif isinstance(one, models.TextField | models.CharField) and not (one.choices or one.unique):
             found[one.name] = ""
     return found
-
-
-def forget_filters(salt: str, hashes: Iterable[str]) -> int:
-    """Take the user out of queues' filters and saved views that name them. Returns out of how many."""
-    known, changed = set(hashes), 0
-    kept: tuple[tuple[models.QuerySet[Any], tuple[str, ...]], ...] = (
-        (Queue.objects.exclude(filter="", against=""), ("filter", "against")),
-        (SavedView.objects.all(), ("filter",)),
-    )
-    for rows, names in kept:
-        for row in rows:
-            lines = {name: _forget(getattr(row, name), salt, known) for name in names}
-            if any(getattr(row, name) != line for name, line in lines.items()):
-                changed += rows.filter(pk=row.pk).update(**lines)
-    return changed
-
-
-def _forget(line: str, salt: str, hashes: set[str]) -> str:
-    try:
-        parsed = filters.parse(line)
-    except filters.FilterError:
-        return line
-    terms = tuple(_forgotten(term, salt, hashes) for term in parsed.terms)
-    return line if terms == parsed.terms else filters.text(replace(parsed, terms=terms))
-
-
-def _forgotten(term: filters.Term, salt: str, hashes: set[str]) -> filters.Term:
-    if not isinstance(term, filters.Equals) or term.name not in ("user", "session"):
-        return term
-    values = ("erased" if erased.digest(salt, value) in hashes else value for value in term.values)
-    return replace(term, values=tuple(values))

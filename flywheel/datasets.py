@@ -1,14 +1,16 @@
 """Dataset versions: verdicts become rows to learn from and rows for the exam, immutable and named by hash.
 
 Knows which verdicts make rows, how siblings stay together, and the file form (one chat a line, as OpenAI's
-fine-tuning takes it). Files go to flywheel.artefacts; training and evaluating on them is others' matter.
+fine-tuning takes it). Files go to flywheel.artefacts; which exchanges a filter means is the trace store's to
+say; training and evaluating on them is others' matter.
 """
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Self
 
 from django.contrib.auth.models import User
@@ -18,15 +20,19 @@ from django.db.models import F
 from annotations.models import Annotation, Item, Queue
 from flywheel import artefacts, jobs
 from flywheel.models import Dataset, DatasetRow, DatasetVersion, Job
+from inference import filters, queries
+from inference.clickhouse import RejectedError, Unavailable
+from inference.filters import Filter, FilterError
 
 EXAM_SHARE = 0.2
 """Of the usable rows, for the exam, unless the recipe gives a number."""
-NO_ANSWER, A_CALL, NOT_SETTLED, CANT_JUDGE, FLAGGED, DUPLICATE, SIBLING, NOT_NEEDED = (
+NO_ANSWER, A_CALL, NOT_SETTLED, CANT_JUDGE, FLAGGED, OUTSIDE, DUPLICATE, SIBLING, NOT_NEEDED = (
     "rejected without a right answer",
     "a tool call, not a text",
     "not settled",
     "can't be judged",
     "flagged as personal data",
+    "outside the filter",
     "duplicate question",
     "sibling of an exam row",
     "more than asked for",
@@ -48,13 +54,22 @@ class Recipe:
     exam_rows: int | None = None
     """So many rows for the exam; None: whole groups, about a fifth."""
     seed: int = 1
+    filter: Filter = field(default_factory=Filter)
+    """Which of the queue's exchanges: the explorer's filter. What it asks of judgements, feedback and prices
+    is as they are when the version is built."""
 
-    def as_dict(self) -> dict[str, int | None]:
-        return asdict(self)
+    def as_dict(self) -> dict[str, Any]:
+        """Without a filter there is no word of it, so an older recipe still gives its old hash."""
+        stored = {"train_rows": self.train_rows, "exam_rows": self.exam_rows, "seed": self.seed}
+        return stored | ({"filter": str(self.filter)} if self.filter.terms else {})
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Self:
-        return cls(**stored)
+        return cls(**{**stored, "filter": filters.parse(stored.get("filter", ""))})
+
+    def pinned(self, now: datetime) -> Self:
+        """The recipe whose filter means the same whenever it is built."""
+        return replace(self, filter=self.filter.pinned(now))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +139,7 @@ class Example:
 
 
 def plan(queue: Queue, recipe: Recipe) -> Plan:
-    """What ``build`` would make of the queue's verdicts as they are now. Reads only."""
+    """What ``build`` would make of the queue's verdicts as they are now. Reads only. Raises like ``draw``."""
     return _plan(draw(queue, recipe))
 
 
@@ -159,9 +174,12 @@ def _why_not(drawn: Draw) -> str:
 
 
 def draw(queue: Queue, recipe: Recipe) -> Draw:
-    """Draw the exam by whole groups first, then rows to learn from out of the groups that remain."""
+    """Draw the exam by whole groups first, then rows to learn from out of the groups that remain.
+
+    With a filter the trace store is asked: raises Unavailable, and FilterError for what it can't be asked.
+    """
     drawn = Draw()
-    usable = _usable(queue, drawn)
+    usable = _usable(queue, drawn, _within(queue, recipe.filter))
     groups: dict[str, list[Row]] = {}
     for row in usable:
         groups.setdefault(row.group, []).append(row)
@@ -188,7 +206,19 @@ def _rank(seed: int, group: str) -> str:
     return hashlib.sha256(f"{seed} {group}".encode()).hexdigest()
 
 
-def _usable(queue: Queue, drawn: Draw) -> list[Row]:
+def _within(queue: Queue, wanted: Filter) -> Callable[[Item], bool]:
+    """Whether an item's exchange matches."""
+    if not wanted.terms:
+        return lambda item: True
+    named = list(queue.items.values_list("exchange_id", "attempt", "started_at"))
+    try:
+        found = queries.matching(wanted, named)
+    except RejectedError as error:
+        raise FilterError(str(wanted)[:60], "this can’t be asked") from error
+    return lambda item: (item.exchange_id, item.attempt) in found
+
+
+def _usable(queue: Queue, drawn: Draw, within: Callable[[Item], bool]) -> list[Row]:
     standing = models.Prefetch("annotations", Annotation.objects.standing().order_by("id"), "standing")
     rows: list[Row] = []
     seen: set[bytes] = set()
@@ -197,7 +227,8 @@ def _usable(queue: Queue, drawn: Draw) -> list[Row]:
         drawn.judgements += len(judgements)
         answer = item.verdict_answer or (item.answer if item.verdict == Item.Verdict.APPROVED else "")
         question = canonical(item.messages)
-        reason = _LEFT_BY_STATE.get(Item.State(item.state), "")
+        reason = "" if within(item) else OUTSIDE
+        reason = reason or _LEFT_BY_STATE.get(Item.State(item.state), "")
         reason = reason or ("" if item.tools is None else A_CALL)
         reason = reason or ("" if answer else NO_ANSWER) or (DUPLICATE if question in seen else "")
         if reason:
@@ -212,10 +243,12 @@ def _usable(queue: Queue, drawn: Draw) -> list[Row]:
 def start(name: str, queue: Queue, recipe: Recipe, key: str, user: User | None) -> DatasetVersion:
     """Begin to build the next version of the dataset ``name``; the same key again gives the same version.
 
-    Raises jobs.RefusedError when nothing could be built, jobs.KeyReusedError when the key meant another.
+    Raises jobs.RefusedError when nothing could be built, jobs.KeyReusedError when the key meant another, and
+    like ``draw``.
     """
     with transaction.atomic():
         job, new = jobs.start(Job.Kind.DATASET, key, user)
+        recipe = recipe.pinned(job.created_at)
         if not new:
             return _again(job, name, recipe)
         if why_not := plan(queue, recipe).why_not:
@@ -241,7 +274,17 @@ def _again(job: Job, name: str, recipe: Recipe) -> DatasetVersion:
 
 def build(version: DatasetVersion, lease: jobs.Lease) -> None:
     """Draw, write the files and the manifest, and keep which item each row came from. Safe to do again."""
-    drawn = draw(version.dataset.queue, Recipe.from_dict(version.recipe))
+    try:
+        drawn = draw(version.dataset.queue, Recipe.from_dict(version.recipe))
+    except FilterError as error:
+        raise jobs.FailedError(
+            f"The filter’s “{error.part}”: {error.message}. Nothing was written."
+        ) from error
+    except Unavailable as error:
+        raise jobs.FailedError(
+            f"The trace store does not answer, so its filter can’t be asked: {error}. Nothing was written. "
+            "Then resume."
+        ) from error
     planned = _plan(drawn)
     if planned.why_not:
         raise jobs.FailedError(f"{planned.why_not} Nothing was written. Then build again.")

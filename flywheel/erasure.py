@@ -17,7 +17,7 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.utils import timezone
 
-from flywheel import copies, jobs
+from flywheel import copies, forgetting, jobs
 from flywheel.models import Erasure, Job
 from inference import clickhouse, erased, erasing
 from inference.clickhouse import Store, Unavailable
@@ -138,7 +138,7 @@ def _find(store: Store, erasure: Erasure) -> copies.Copies:
     if exam := copies.exam_exchanges(found):
         erasing.add_exchanges(store, asked, exam)
     rows = {f"{table} rows": number for table, number in erasing.count(store, asked).items()}
-    filters = copies.forget_filters(erasure.salt, erasing.people(store, asked))
+    filters = forgetting.forget(erasure, erasing.people(store, asked))
     seen = found.counts | rows | {"filters that named them": filters}
     # A second look sees less: what was there at first counts.
     erasure.counts |= {p: n for p, n in seen.items() if n > erasure.counts.get(p, 0)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 NAMES = (
@@ -132,6 +132,12 @@ class Filter:
     def with_term(self, term: Term) -> Filter:
         """The filter narrowed by one more term; one it already has changes nothing."""
         return self if term in self.terms else Filter((*self.terms, term))
+
+    def pinned(self, now: datetime) -> Filter:
+        """The filter with spans before now as moments: it means the same whenever it is asked."""
+        return Filter(
+            tuple(replace(one, value=one.at(now)) if isinstance(one, Time) else one for one in self.terms)
+        )
 
 
 def text(filter: Filter) -> str:  # noqa: A002 - the noun of this module

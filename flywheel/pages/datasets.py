@@ -1,6 +1,7 @@
 """Datasets: the list, what a build would give, and what a version holds, left out and led to."""
 
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from django import forms
@@ -9,7 +10,8 @@ from django.core.validators import MinValueValidator
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import reverse
+from django.urls import reverse, reverse_lazy
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET
 
@@ -18,16 +20,37 @@ from flywheel import charts, datasets, jobs
 from flywheel.models import Dataset, DatasetRow, DatasetVersion
 from flywheel.pages import jobs as job_pages
 from flywheel.pages import keys, lineage, live
+from inference import explorer, filters
 from inference.access import engineer_required
+from inference.clickhouse import Unavailable
+from inference.filters import Filter, FilterError
 
 SHOWN_ROWS = 10
+UNREADABLE = (
+    "The trace store does not answer, so the filter can’t be asked. Without a filter it isn’t needed."
+)
 
 
 class RecipeForm(forms.Form):
-    """What to build from: a queue, a name, how many rows."""
+    """What to build from: a queue, which of its exchanges, a name, how many rows."""
 
     queue = forms.ModelChoiceField(Queue.objects.order_by("name"), to_field_name="slug", empty_label=None)
     name = forms.SlugField(label="Name", help_text="An existing name makes its next version.")
+    filter = forms.CharField(
+        label="Only exchanges that match",
+        required=False,
+        max_length=4000,
+        help_text="The explorer’s filter line. Empty: all that the queue has.",
+        widget=forms.TextInput(
+            {
+                "data-complete": reverse_lazy("complete"),
+                "placeholder": "route:icd least_p:<0.5",
+                "autocomplete": "off",
+                "spellcheck": "false",
+                "autocapitalize": "none",
+            }
+        ),
+    )
     train_rows = forms.IntegerField(
         label="Rows to learn from",
         required=False,
@@ -47,6 +70,13 @@ class RecipeForm(forms.Form):
         validators=[MinValueValidator(0)],
     )
 
+    def clean_filter(self) -> Filter:
+        """The filter itself; a part not understood is named."""
+        try:
+            return filters.parse(self.cleaned_data["filter"])
+        except FilterError as error:
+            raise forms.ValidationError(told(error)) from error
+
     def recipe(self) -> datasets.Recipe:
         """Of a valid form."""
         seed = self.cleaned_data["seed"]
@@ -54,7 +84,13 @@ class RecipeForm(forms.Form):
             train_rows=self.cleaned_data["train_rows"],
             exam_rows=self.cleaned_data["exam_rows"],
             seed=1 if seed is None else seed,
+            filter=self.cleaned_data["filter"],
         )
+
+
+def told(error: FilterError) -> str:
+    """What was wrong with a filter, as it stands beside the field."""
+    return f"“{error.part}”: {error.message}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +165,24 @@ def dataset_new(request: HttpRequest) -> HttpResponseBase:
                 refused, status = str(error), 422
             except jobs.KeyReusedError as error:
                 refused, status = str(error), 409
+            except FilterError as error:
+                form.add_error("filter", told(error))
+                status = 422
+            except Unavailable:
+                refused, status = UNREADABLE, 503
             else:
                 keys.say_kept(request)
                 return redirect(version)
         else:
             status = 422
     context = {"form": form, "refused": refused, "key": keys.fresh(), "queues": Queue.objects.exists()}
-    if form.is_valid():
-        context |= _planned(form)
+    if form.is_valid() and status != HTTPStatus.SERVICE_UNAVAILABLE:
+        try:
+            context |= _planned(form)
+        except FilterError as error:
+            form.add_error("filter", told(error))
+        except Unavailable:
+            context["refused"] = UNREADABLE
     return render(request, "flywheel/dataset_new.html", context, status=status)
 
 
@@ -195,7 +241,11 @@ def dataset_version(request: HttpRequest, name: str, number: int) -> HttpRespons
 
 def _contents(request: HttpRequest, version: DatasetVersion) -> dict[str, Any]:
     rows = _some_rows(version, request.GET.get("from", ""))
+    recipe = datasets.Recipe.from_dict(version.recipe)
     return {
+        "chips": [explorer.Link(str(term), explorer.url(Filter((term,)))) for term in recipe.filter.terms],
+        "filter_url": explorer.url(recipe.filter),
+        "again_url": again(version),
         "funnel": funnel(version.left_out, version.train_rows, version.exam_rows, version.dataset.queue),
         "balance": balance(version.balance),
         "sources": judged_by(version.sources),
@@ -204,6 +254,15 @@ def _contents(request: HttpRequest, version: DatasetVersion) -> dict[str, Any]:
         "changes": _changes(version),
         "trained": version.training_runs.exists(),
     }
+
+
+def again(version: DatasetVersion) -> str:
+    """The form that builds from the version's recipe once more."""
+    dataset = version.dataset
+    asked = {name: value for name, value in version.recipe.items() if value is not None}
+    return (
+        f"{reverse('dataset-new')}?{urlencode({'queue': dataset.queue.slug, 'name': dataset.name} | asked)}"
+    )
 
 
 def _some_rows(version: DatasetVersion, after: str) -> list[DatasetRow]:

@@ -7,7 +7,7 @@ can't be asked. Times are aware, in UTC.
 
 from inference.queries.conversations import conversation, turns
 from inference.queries.counts import by_weights, daily, tokens_by_key
-from inference.queries.draws import asked_the_same, sample
+from inference.queries.draws import asked_the_same, matching, sample
 from inference.queries.judged import Approval, approval
 from inference.queries.lists import count, explore, histogram, suggest
 from inference.queries.one import events, exchange, find, raw, spans
@@ -56,6 +56,7 @@ __all__ = [
     "explore",
     "find",
     "histogram",
+    "matching",
     "microseconds",
     "raw",
     "sample",

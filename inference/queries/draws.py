@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import orjson
 
-from inference.conditions import where
+from inference.conditions import AT, where
 from inference.filters import Filter
 from inference.queries import policies
 from inference.queries.asking import ask
 from inference.rows import CUT
-from inference.stored import Candidate, Draw
+from inference.stored import Candidate, Draw, microseconds
 
+_NAMED = 2000
+"""Exchanges whose ids travel with one question."""
 _DRAWN = "exchange_id, attempt, started_at, conversation, `group`, mean_p, least_p"
 
 
@@ -78,6 +82,31 @@ def asked_the_same(filter: Filter, questions: Sequence[str]) -> list[Candidate]:
         {**values, "questions": [question[:CUT] for question in questions]},
     )
     return [one for one, _ in _candidates(rows, False)]
+
+
+def matching(
+    filter: Filter,  # noqa: A002
+    named: Sequence[tuple[UUID, int, datetime]],
+) -> set[tuple[UUID, int]]:
+    """Which of the named exchanges (id, attempt, when it began) match. Reads no more than their time."""
+    sql, values = where(filter)
+    ordered = sorted(named, key=lambda one: one[2])
+    found: set[tuple[UUID, int]] = set()
+    for start in range(0, len(ordered), _NAMED):
+        part = ordered[start : start + _NAMED]
+        rows = ask(
+            f"SELECT exchange_id, attempt FROM facts FINAL WHERE {sql} "  # noqa: S608
+            f"AND started_at BETWEEN {AT.format('first')} AND {AT.format('last')} "
+            "AND exchange_id IN {ids:Array(UUID)}",
+            {
+                **values,
+                "first": microseconds(part[0][2]),
+                "last": microseconds(part[-1][2]),
+                "ids": [str(one) for one, _, _ in part],
+            },
+        )
+        found |= {(UUID(str(row["exchange_id"])), row["attempt"]) for row in rows}
+    return found & {(one, attempt) for one, attempt, _ in ordered}
 
 
 def _candidates(rows: Sequence[dict[str, Any]], calls: bool) -> list[tuple[Candidate, dict[str, Any]]]:

@@ -79,6 +79,19 @@ def test_changing_a_field_draws_the_plan_anew_and_keeps_the_focus(visit: Visit, 
     expect(page.get_by_label("Rows for the exam")).to_have_value("30")
 
 
+def test_a_filter_not_understood_is_said_beside_it_while_it_is_typed(visit: Visit, home: Path) -> None:
+    wheel = wheel_data.turn("judged", home)
+    page = visit("/datasets/new/", wheel.engineer)
+    line = page.get_by_label("Only exchanges that match")
+    line.fill("colour:red")
+    expect(page.locator("#id_filter_error")).to_contain_text("there is no colour: to filter by")
+    expect(page.locator("#plan button")).to_have_count(0)
+    expect(line).to_be_focused()
+    line.fill("")
+    expect(page.locator("#id_filter_error")).to_have_count(0)
+    expect(page.get_by_role("button", name="Build version 1")).to_be_enabled()
+
+
 def test_what_was_typed_is_shown_before_it_can_be_built(visit: Visit, home: Path) -> None:
     wheel = wheel_data.turn("judged", home)
     page = visit("/datasets/new/", wheel.engineer)

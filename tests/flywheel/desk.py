@@ -2,6 +2,7 @@
 
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.utils import timezone
@@ -62,7 +63,7 @@ class Desk:
         """Approved answers, two siblings a group, chapters in turn."""
         return [self.judge(f"phrase {i}", CHAPTERS[i % 3], group=f"category {i // 2}") for i in range(count)]
 
-    def build(self, key: str = "build", name: str = "chapters", **recipe: int) -> DatasetVersion:
+    def build(self, key: str = "build", name: str = "chapters", **recipe: Any) -> DatasetVersion:
         """A built version of the queue's verdicts."""
         version = datasets.start(name, self.queue, datasets.Recipe(**recipe), key, self.engineer)
         work(version.job)

@@ -12,11 +12,13 @@ what must not be there any more; a database in memory can't.
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import django
 
@@ -58,8 +60,9 @@ def make() -> None:
         )
         for n, text in enumerate(asked)
     ]
+    bobs = list(spooled.raws(range(20, 24), user="bob"))
     exams = [spooled.raw(50 + n, text=MARK, key="evaluation") for n in range(2)]
-    spooled.spool(home / "spool", [*raws, *exams, *spooled.raws(range(20, 24), user="bob")])
+    spooled.spool(home / "spool", [*raws, *exams, *bobs])
     drain = Drain(home / "spool")
     while drain.step():
         pass
@@ -70,6 +73,7 @@ def make() -> None:
         item.exchange_id = raw.exchange_id
         item.save()
         Annotation.objects.filter(item=item).update(note=f"note on {MARK}", values={"further": MARK})
+    _judge_bobs(desk, bobs)
     desk.fill(20)
     line = f"route:icd-chapter user:{MARK}"
     Queue.objects.update(filter=line)
@@ -112,6 +116,22 @@ def make() -> None:
         baseline_exchange=exams[0].exchange_id,
         candidate_exchange=exams[1].exchange_id,
     )
+
+
+def _judge_bobs(desk: Any, raws: Sequence[Any]) -> None:
+    """Another user's dataset, whose recipe names the one that is erased, too."""
+    from annotations.models import Queue
+    from inference import filters
+    from inference.exchange import parse
+    from inference.rows import moment
+
+    queue = Queue.objects.create(slug="bobs", name="Bob's")
+    bobs = replace(desk, queue=queue)
+    for raw in raws:
+        item = bobs.judge(f"bob {raw.exchange_id}", "Eye")
+        item.exchange_id, item.started_at = UUID(raw.exchange_id), moment(parse(raw).started_us)
+        item.save()
+    assert bobs.build("bobs", "bobs", filter=filters.parse(f"user:bob,{MARK}")).train_rows
 
 
 def _theirs(version: Any) -> list[Any]:

@@ -1,6 +1,7 @@
 """Pages about datasets: what a build gives is said before it; pressed twice builds once; all is linked."""
 
 import re
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from flywheel.models import DatasetVersion, Job
 from flywheel.pages import keys
+from inference import queries
 from tests import people
 from tests.flywheel import wheel_data
 
@@ -90,6 +92,61 @@ def test_what_makes_no_sense_is_said_by_the_field(home: Path, field: str, value:
     response = as_(wheel.engineer).post("/datasets/new/", RECIPE | {field: value, "key": keys.fresh()})
     assert response.status_code == 422
     assert f'id="id_{field}_error"' in response.content.decode()
+
+
+def test_a_filter_not_understood_is_named_beside_the_field(home: Path) -> None:
+    wheel = wheel_data.turn("judged", home)
+    client = as_(wheel.engineer)
+    asked = RECIPE | {"filter": 'colour:red "chest pain"'}
+    shown = client.get("/datasets/new/", asked)
+    posted = client.post("/datasets/new/", asked | {"key": keys.fresh()})
+    assert (shown.status_code, posted.status_code) == (200, 422)
+    for response in (shown, posted):
+        page = response.content.decode()
+        told = page[page.index('id="id_filter_error"') :]
+        assert "“colour:red”: there is no colour: to filter by." in told[: told.index("</span>")]
+        assert 'value="colour:red &quot;chest pain&quot;"' in page
+    assert not Job.objects.exists()
+
+
+def test_a_filter_while_the_trace_store_is_away_is_said_so(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", "http://127.0.0.1:9/nobody")
+    client = as_(wheel_data.turn("judged", home).engineer)
+    asked = RECIPE | {"filter": "least_p:<0.5"}
+    assert "The trace store does not answer" in client.get("/datasets/new/", asked).content.decode()
+    posted = client.post("/datasets/new/", asked | {"key": keys.fresh()})
+    assert posted.status_code == 503
+    assert 'value="least_p:&lt;0.5"' in posted.content.decode()
+    assert not Job.objects.exists()
+
+
+def test_a_version_shows_its_filter_and_is_built_from_it_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "matching", lambda wanted, named: {one[:2] for one in named[::2]})
+    client = as_(wheel_data.turn("judged", home).engineer)
+    asked = RECIPE | {"exam_rows": "5", "filter": "least_p:<0.5 user:a,b"}
+    form = client.get("/datasets/new/", asked).content.decode()
+    assert "left out: outside the filter" in form
+    client.post("/datasets/new/", hidden(form) | {"filter": asked["filter"]})
+    version = DatasetVersion.objects.get()
+    wheel_data.do(version.job)
+    page = client.get(version.get_absolute_url()).content.decode()
+    assert re.findall(r'<a class="chip" href="([^"]+)"[^>]*><code>([^<]+)', page) == [
+        ("/exchanges/?q=least_p%3A%3C0.5", "least_p:&lt;0.5"),
+        ("/exchanges/?q=user%3Aa%2Cb", "user:a,b"),
+    ]
+    link = re.search(r'href="(/datasets/new/[^"]+)">Build from it again', page)
+    assert link
+    again = hidden(client.get(unescape(link[1])).content.decode()) | {"filter": version.recipe["filter"]}
+    client.post("/datasets/new/", again)
+    second = DatasetVersion.objects.get(number=2)
+    wheel_data.do(second.job)
+    version.refresh_from_db()
+    second.refresh_from_db()
+    assert second.hash == version.hash
 
 
 def test_with_nothing_judged_the_button_says_why_not(home: Path) -> None:

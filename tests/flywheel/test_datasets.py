@@ -2,6 +2,8 @@
 
 import json
 from collections import Counter
+from datetime import datetime, timedelta
+from uuid import UUID
 
 import pytest
 from django.db.models import Count
@@ -11,6 +13,9 @@ from annotations.models import Annotation, Item, Queue
 from flywheel import artefacts, datasets, jobs
 from flywheel.datasets import Recipe
 from flywheel.models import DatasetRow, Job
+from inference import filters, queries
+from inference.clickhouse import Unavailable
+from inference.filters import Filter, Time
 from tests.flywheel.desk import Desk, work
 
 
@@ -176,3 +181,64 @@ def test_the_majority_answer_is_that_of_the_rows_to_learn_from(desk: Desk) -> No
     version = desk.build()
     counted = Counter(e.answer for e in datasets.examples(version, DatasetRow.Split.TRAIN))
     assert datasets.majority_answer(version) == counted.most_common(1)[0][0] == "Injury"
+
+
+@pytest.fixture
+def even(monkeypatch: pytest.MonkeyPatch) -> list[Filter]:
+    """The trace store knows every second of the named as matching; returns what it was asked."""
+    asked: list[Filter] = []
+
+    def matching(wanted: Filter, named: list[tuple[UUID, int, datetime]]) -> set[tuple[UUID, int]]:
+        asked.append(wanted)
+        return {(one, attempt) for one, attempt, _ in named[::2]}
+
+    monkeypatch.setattr(queries, "matching", matching)
+    return asked
+
+
+def test_a_filter_says_which_of_the_queue_go_in(desk: Desk, even: list[Filter]) -> None:
+    items = desk.fill(20)
+    version = desk.build(filter=filters.parse("least_p:<0.5"))
+    assert {row.item_id for row in version.rows.all()} == {item.pk for item in items[::2]}
+    assert version.left_out == {datasets.OUTSIDE: 10}
+    assert version.recipe["filter"] == "least_p:<0.5"
+    assert datasets.manifest(version)["recipe"] == version.recipe
+
+
+def test_the_same_filter_gives_the_same_hash_and_another_another(desk: Desk, even: list[Filter]) -> None:
+    desk.fill(20)
+    least = filters.parse("least_p:<0.5")
+    first, second = desk.build("one", filter=least), desk.build("two", filter=least)
+    other = desk.build("three", filter=filters.parse("least_p:<0.4"))
+    assert first.hash == second.hash != other.hash
+
+
+def test_a_filter_by_age_is_kept_as_a_moment(desk: Desk, even: list[Filter]) -> None:
+    desk.fill(20)
+    asked = Recipe(filter=filters.parse("since:7d"))
+    version = datasets.start("chapters", desk.queue, asked, "key", desk.engineer)
+    meant = version.job.created_at - timedelta(days=7)
+    assert Recipe.from_dict(version.recipe).filter == Filter((Time("since", meant),))
+    assert datasets.start("chapters", desk.queue, asked, "key", desk.engineer) == version
+    work(version.job)
+    assert even[-1] == Filter((Time("since", meant),))
+
+
+def test_without_a_filter_the_recipe_is_what_it_was_before_there_were_any(desk: Desk) -> None:
+    assert Recipe().as_dict() == {"train_rows": None, "exam_rows": None, "seed": 1}
+    assert Recipe.from_dict({"train_rows": 3, "exam_rows": None, "seed": 2}) == Recipe(train_rows=3, seed=2)
+
+
+def test_with_the_trace_store_away_only_a_filter_fails(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.fill(20)
+    recipe = Recipe(filter=filters.parse("least_p:<0.5"))
+    with monkeypatch.context() as patch:
+        patch.setattr(queries, "matching", lambda wanted, named: {one[:2] for one in named})
+        version = datasets.start("chapters", desk.queue, recipe, "key", desk.engineer)
+    monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", "http://127.0.0.1:9/nobody")
+    with pytest.raises(Unavailable):
+        datasets.start("chapters", desk.queue, recipe, "other", desk.engineer)
+    job = work(version.job)
+    assert job.state == Job.State.FAILED
+    assert "The trace store does not answer" in job.error
+    assert desk.build("third").train_rows == 16

@@ -53,6 +53,13 @@ def test_the_line_of_the_guide_is_understood() -> None:
     assert filters.text(filters.parse(LINE)) == LINE.replace("since:7d", "since:1w")
 
 
+def test_a_pinned_filter_means_the_same_later() -> None:
+    now = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    pinned = filters.parse("route:icd since:7d until:2026-11-19").pinned(now)
+    assert filters.text(pinned) == "route:icd since:2026-11-13T12:00:00 until:2026-11-19"
+    assert pinned.pinned(now + timedelta(days=1)) == pinned
+
+
 @given(st.lists(terms, max_size=6).map(tuple))
 def test_every_filter_comes_back_from_its_text(found: tuple[filters.Term, ...]) -> None:
     assert filters.parse(filters.text(Filter(found))) == Filter(found)

@@ -12,7 +12,8 @@ import pytest
 from inference import clickhouse, filters, kept, lookups, queries, storing
 from inference.exchange import Exchange, parse
 from inference.filters import FilterError
-from inference.queries import Cursor, conversations
+from inference.queries import Cursor, conversations, draws
+from inference.rows import moment
 from tests.inference import spooled
 
 NOON = int(datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()) * 1_000_000
@@ -78,6 +79,16 @@ def test_paging_gives_every_exchange_once_in_order_both_ways(stored: list[Exchan
         page = queries.explore(filters.parse(""), after=page.newer, limit=7)
         up.append([row.exchange_id for row in page.rows])
     assert [one for rows in reversed(up) for one in rows] == everything
+
+
+def test_which_of_the_named_match(stored: list[Exchange], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draws, "_NAMED", 2)
+    named = [(UUID(one.exchange_id), one.attempt, moment(one.started_us)) for one in stored[38:43]]
+    icd, billing = filters.parse("route:icd-chapter"), filters.parse("route:billing")
+    assert queries.matching(billing, named) == {named[3][:2]}
+    assert queries.matching(icd, named) == {one[:2] for one in named} - {named[3][:2]}
+    other_attempt = (named[0][0], 7, named[0][2])
+    assert queries.matching(icd, [other_attempt]) == queries.matching(icd, []) == set()
 
 
 def test_rows_say_what_the_explorer_shows(stored: list[Exchange]) -> None:

@@ -98,6 +98,7 @@ class Complete {
     const put = goesOn || after.startsWith(" ") || after.startsWith(",") ? text : `${text} `;
     this.input.value = this.input.value.slice(0, start) + put + after;
     this.input.setSelectionRange(start + put.length, start + put.length);
+    this.input.dispatchEvent(new Event("change", { bubbles: true }));
     this.close();
     if (goesOn) this.ask();
   }
