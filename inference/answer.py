@@ -3,18 +3,10 @@
 The forms that answers come in are in inference.surfaces, each in its own module; here is what they come to.
 """
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
-from inference.sse import payloads
-
-NO_PROBABILITY = -9999.0
-"""How vLLM writes a logarithm of minus infinity."""
-_ID = "token_id:"
-Entry = tuple[int, float]
+from inference.ranking import Wire, agree, numbers, rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +50,8 @@ class Building:
     finish_reason: str = ""
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
-    sampled: list[tuple[int | None, float]] = field(default_factory=list)
-    """Each token's id where its logprobs name it, and its logprob."""
-    ranked: list[list[Entry]] = field(default_factory=list)
-    """For each of them the alternatives."""
+    wire: Wire = field(default_factory=Wire)
+    """What its logprobs say."""
 
 
 @dataclass(slots=True)
@@ -97,81 +87,32 @@ class Answer:
         if ids and not self.prompt_token_ids:
             self.prompt_token_ids = ids
 
-    def add(self, index: int, built: Building) -> None:
-        """A choice that is laid together."""
+    def add(self, index: int, built: Building, top_k: int = 0) -> None:
+        """A choice that is laid together. ``top_k`` is how many alternatives a position may have."""
         calls = [call for call in built.tool_calls if call]
         self.choices.append(
             Choice(index, "".join(built.text), built.finish_reason, "".join(built.reasoning), calls)
         )
-        if tokens := _tokens(index, built):
+        tokens, aligned = _tokens(index, built, top_k)
+        if tokens is not None:
             self.tokens.append(tokens)
-        self.aligned = self.aligned and _aligned(built)
+        self.aligned = self.aligned and aligned
         self.id_count += len(built.ids) or len(tokens.ids if tokens else ())
 
 
-def carried(response: bytes) -> list[dict[str, Any]]:
-    """The objects that a body or a stream's events carry; what can't be read is left out."""
-    start = response[:64].lstrip()
-    bodies = [response] if start.startswith((b"{", b"[")) else payloads(response)
-    found = []
-    for body in bodies:
-        try:
-            message = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            continue
-        if isinstance(message, dict):
-            found.append(message)
-    return found
+def _tokens(index: int, built: Building, top_k: int) -> tuple[Tokens | None, bool]:
+    """The choice's arrays, and whether ids and logprobs agree.
 
-
-def sampled(token: str, logprob: float | None) -> tuple[int | None, float]:
-    """A token's id, where its name says one, and its logprob."""
-    name = token[len(_ID) :] if token.startswith(_ID) else ""
-    lost = logprob is None or logprob <= NO_PROBABILITY
-    return int(name) if name.isdecimal() else None, -math.inf if lost or logprob is None else float(logprob)
-
-
-def rank(token: tuple[int | None, float], listed: list[tuple[int | None, float]], top_k: int) -> list[Entry]:
-    """The top k in order, from the wire's list, which begins with the sampled token wherever it ranks.
-
-    A sampled token less likely than every other listed one lies below them: it is no member of the top k,
-    for capture asks for one more than k where the engine counts the sampled one in.
+    Logprobs name their tokens, so where both lists came and differ, theirs count.
     """
-    entries = [(one, logprob) for one, logprob in listed if one is not None]
-    if len(entries) != len(listed) or token[0] is None:
-        return []
-    others = [entry for entry in entries if entry[0] != token[0]]
-    if not others or token[1] >= min(logprob for _, logprob in others):
-        # Before its equals: the sort is stable.
-        others.insert(0, (token[0], token[1]))
-    return sorted(others, key=lambda entry: -entry[1])[:top_k]
-
-
-def _aligned(built: Building) -> bool:
-    named = [token for token, _ in built.sampled]
-    if not built.sampled or not built.ids:
-        return True
-    return len(named) == len(built.ids) and all(
-        n is None or n == i for n, i in zip(named, built.ids, strict=True)
-    )
-
-
-def _tokens(index: int, built: Building) -> Tokens | None:
-    """The choice's arrays. Logprobs name their tokens, so where both lists came and differ, theirs count."""
-    named = [token for token, _ in built.sampled if token is not None]
-    ids = named if built.sampled and len(named) == len(built.sampled) else built.ids
-    if not built.sampled or len(ids) != len(built.sampled):
-        return None
-    offsets, top = [0], []
-    for ranked in built.ranked:
-        top += ranked
-        offsets.append(len(top))
-    return Tokens(
-        index,
-        "wire",
-        ids,
-        [logprob for _, logprob in built.sampled],
-        [token for token, _ in top],
-        [logprob for _, logprob in top],
-        offsets,
-    )
+    wire = built.wire
+    if not wire.names:
+        return None, True
+    named = numbers(wire.names)
+    aligned = not built.ids or agree(named, built.ids)
+    ids = [one for one in named if one is not None]
+    if len(ids) != len(named):
+        ids = built.ids
+    if len(ids) != len(named):
+        return None, aligned
+    return Tokens(index, "wire", ids, wire.sampled, *rank(wire, named, top_k)), aligned

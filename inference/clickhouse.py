@@ -97,6 +97,7 @@ class Store:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._tables: dict[tuple[str, tuple[str, ...]], InsertContext] = {}
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None, **options: Any) -> QueryResult:
         """Run a SELECT; values go in as ``{name:Type}``, never into the text. Raises Unavailable."""
@@ -114,20 +115,34 @@ class Store:
         Sent again with the same token it counts once, as long as the table remembers the token. Raises
         Unavailable (then it may be stored or not), RejectedError (then it is not).
         """
-        with _inserting():
-            context = self._client.create_insert_context(
-                table, list(columns), settings={**_INSERTING, "insert_deduplication_token": token}
-            )
+        with _inserting(), self._forgetting(table):
+            known = self._known(table, columns)
             block = InsertContext(
-                context.table,
-                context.column_names,
-                context.column_types,
+                known.table,
+                known.column_names,
+                known.column_types,
                 rows,
-                settings=context.settings,
+                settings={**_INSERTING, "insert_deduplication_token": token},
                 compression=self._client.write_compression,
                 block_size=len(rows),
             )
             self._client.insert(context=block)
+
+    def _known(self, table: str, columns: Sequence[str]) -> InsertContext:
+        """The columns' types, asked once."""
+        key = (table, tuple(columns))
+        found = self._tables.get(key)
+        return found or self._tables.setdefault(key, self._client.create_insert_context(table, list(columns)))
+
+    @contextmanager
+    def _forgetting(self, table: str) -> Iterator[None]:
+        """After a failure the types are asked anew: a migration may have changed them."""
+        try:
+            yield
+        except BaseException:
+            for key in [key for key in self._tables if key[0] == table]:
+                self._tables.pop(key, None)
+            raise
 
     def close(self) -> None:
         self._client.close()

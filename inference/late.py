@@ -18,12 +18,13 @@ from inference.captured import CapturedTokens
 from inference.clickhouse import Store
 from inference.deciding import undecided
 from inference.exchange import Exchange
+from inference.ragged import Ragged
 from inference.rows import FACT_COLUMNS, IN_TIME, Record, Values, certainty, moment, rows
 
 _Key = tuple[str, int]
 _MEAN, _LEAST = FACT_COLUMNS.index("mean_p"), FACT_COLUMNS.index("least_p")
 _UNDECIDED = slice(FACT_COLUMNS.index("entropy"), FACT_COLUMNS.index("deciding_margin") + 1)
-_STARTED = FACT_COLUMNS.index("started_at")
+_ID, _STARTED = FACT_COLUMNS.index("exchange_id"), FACT_COLUMNS.index("started_at")
 
 
 def join(trace_store: Store, records: Sequence[Record], batch: str) -> int:
@@ -44,7 +45,7 @@ def join(trace_store: Store, records: Sequence[Record], batch: str) -> int:
     complete = [*_of_tokens(trace_store, engine), *_of_exchanges(trace_store, waiting)]
     months: dict[str, list[Values]] = defaultdict(list)
     for values in complete:
-        months[f"{values[_STARTED]:%Y%m}"].append(values)
+        months[f"{moment(values[_STARTED]):%Y%m}"].append(values)
     for month, some in sorted(months.items()):
         trace_store.insert("facts", FACT_COLUMNS, some, f"{batch}:late:{month}:{len(some)}")
     return len(complete)
@@ -63,8 +64,7 @@ def _of_tokens(trace_store: Store, found: dict[_Key, CapturedTokens]) -> list[Va
     for values in stored.result_rows:
         one = found.get((str(values[0]), values[1]))
         if one is not None and one.tokens.ids:
-            # Its time as it was spooled: a column gives it back in a form of its own.
-            complete.append(_with(values, one.tokens, moment(one.started_us)))
+            complete.append(_with(values, one.tokens, one))
     return complete
 
 
@@ -84,9 +84,9 @@ def _of_exchanges(trace_store: Store, found: dict[_Key, Exchange]) -> list[Value
         if one is None:
             continue
         tokens = packing.unpack(0, "engine", columns)
-        (values,) = (row.values for row in rows(replace(one, tokens=[])) if row.table == "facts")
+        (values,) = (row.values for row in rows([replace(one, tokens=[])]) if row.table == "facts")
         if tokens.ids:
-            complete.append(_with(values, tokens, values[_STARTED]))
+            complete.append(_with(values, tokens, one))
     return complete
 
 
@@ -94,9 +94,10 @@ def _asked(keys: list[_Key], times: list[int]) -> dict[str, Any]:
     return {"first": min(times), "last": max(times), "ids": sorted({exchange_id for exchange_id, _ in keys})}
 
 
-def _with(values: Sequence[Any], tokens: Tokens, started_at: Any) -> Values:
+def _with(values: Sequence[Any], tokens: Tokens, one: Exchange | CapturedTokens) -> Values:
     whole = list(values)
+    # Id and time as they were spooled: columns give them back in forms of their own.
+    whole[_ID], whole[_STARTED] = one.exchange_id, one.started_us
     whole[_MEAN], whole[_LEAST] = certainty(tokens)
-    whole[_UNDECIDED] = undecided(tokens)
-    whole[_STARTED] = started_at
+    whole[_UNDECIDED] = undecided(Ragged.of([tokens]))[0]
     return tuple(whole)

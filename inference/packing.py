@@ -5,18 +5,22 @@ among them. And an engine that computes in 16 bits gives logprobs whose differen
 multiples of a small power of two, so one of them is kept whole (the anchor) and the others as whole steps
 down from one to the next. A logprob that is no such step keeps the difference of its bits (``rest``), so
 every float32 comes back to the last bit, whatever engine it came from.
+
+A batch's choices are packed in one go, but each for itself: what comes out of one hangs on no other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from inference.answer import Tokens
+from inference.ragged import Ragged
 
 OUTSIDE = 255
 """The place of a sampled token that is none of the alternatives; those are at most 254 a position."""
@@ -60,38 +64,70 @@ class Packed:
         )
 
 
-def pack(tokens: Tokens) -> Packed:
-    """Raises ValueError when the arrays do not fit each other."""
-    sampled = np.asarray(tokens.logprobs, dtype=np.float32)
-    tops = np.asarray(tokens.top_logprobs, dtype=np.float32)
-    offsets = np.asarray(tokens.top_offsets, dtype=np.int64)
-    counts = np.diff(offsets)
-    if not len(tokens.ids) == len(sampled) == len(counts) or len(tops) != len(tokens.top_ids):
-        raise ValueError("a choice's tokens are arrays of different lengths")
-    if len(counts) and (
-        offsets[0] or offsets[-1] != len(tops) or counts.min() < 0 or counts.max() >= OUTSIDE
-    ):
-        raise ValueError("a choice's alternatives are cut in no order")
-    anchors = sampled.copy()
-    anchors[counts > 0] = tops[_firsts(offsets)]
-    ids, top_ids = np.asarray(tokens.ids, dtype=np.int64), np.asarray(tokens.top_ids, dtype=np.int64)
-    places = _places(ids, sampled, top_ids, tops, offsets)
+def pack(many: Ragged) -> list[Packed]:
+    """Each choice's columns. Raises ValueError when a position has too many alternatives."""
+    counts = many.counts
+    if len(counts) and counts.max() >= OUTSIDE:
+        raise ValueError("a choice's token has too many alternatives")
+    sampled, tops = many.logprobs.astype(np.float32), many.top_logprobs.astype(np.float32)
+    anchors, has_any = sampled.copy(), counts > 0
+    firsts = many.starts[has_any]
+    anchors[has_any] = tops[firsts]
+    places = _places(many, sampled, tops)
     outside = np.flatnonzero(places == OUTSIDE)
+    # The choices' values: first all alternatives, then all that are outside.
+    choices = np.arange(len(many))
+    of_outside = np.repeat(choices, np.diff(many.positions))[outside]
+    owner = np.concatenate((np.repeat(choices, np.diff(many.alternatives)), of_outside))
     values = np.concatenate((tops, sampled[outside]))
-    above = np.concatenate((np.repeat(anchors, counts), anchors[outside]))
-    unit, steps = _steps(above, values)
-    rest = _bits(values) - _bits(_down(above, steps, unit))
-    return Packed(
-        unit=unit,
-        anchors=anchors.tolist(),
-        places=places.tolist(),
-        alternatives=counts.tolist(),
-        top_ids=tokens.top_ids,
-        steps=_gaps(steps[: len(tops)], offsets).tolist(),
-        outside_ids=ids[outside].tolist(),
-        outside_steps=steps[len(tops) :].tolist(),
-        rest=rest.tolist() if rest.any() else [],
-    )
+    above = np.concatenate((anchors[many.owner], anchors[outside]))
+    units, steps = _steps(above, values, owner, len(many))
+    rest = _bits(values) - _bits(_down(above, steps, units[owner]))
+    gaps = np.delete(np.diff(steps[: len(tops)], prepend=0), firsts)
+    cut = _Cut(many, has_any, np.searchsorted(of_outside, np.arange(len(many) + 1)))
+    of_positions = cut.at_positions((anchors, places, counts))
+    of_outsides = cut.at_outsides((many.ids[outside], steps[len(tops) :], rest[len(tops) :]))
+    of_tops = cut.at_alternatives((many.top_ids, rest[: len(tops)]))
+    lists = zip(units.tolist(), of_positions, of_tops, cut.at_gaps((gaps,)), of_outsides, strict=True)
+    return [
+        Packed(unit, anchor, place, count, top_ids, gap, ids, below, _unless_zeros(top_rest + outside_rest))
+        for unit, (anchor, place, count), (top_ids, top_rest), (gap,), (ids, below, outside_rest) in lists
+    ]
+
+
+def _unless_zeros(rest: list[int]) -> list[int]:
+    return rest if any(rest) else []
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """Cuts a batch's arrays into each choice's lists."""
+
+    many: Ragged
+    has_any: npt.NDArray[np.bool_]
+    """For each position, whether it has alternatives."""
+    outsides: Whole
+    """Bounds of the choices' sampled tokens that are no alternatives."""
+
+    def at_positions(self, arrays: Sequence[npt.NDArray[Any]]) -> list[list[list[Any]]]:
+        return _lists(arrays, self.many.positions)
+
+    def at_alternatives(self, arrays: Sequence[npt.NDArray[Any]]) -> list[list[list[Any]]]:
+        return _lists(arrays, self.many.alternatives)
+
+    def at_gaps(self, arrays: Sequence[npt.NDArray[Any]]) -> list[list[list[Any]]]:
+        """Of k alternatives there are k - 1."""
+        before = np.concatenate(([0], np.cumsum(self.has_any)))
+        return _lists(arrays, self.many.alternatives - before[self.many.positions])
+
+    def at_outsides(self, arrays: Sequence[npt.NDArray[Any]]) -> list[list[list[Any]]]:
+        return _lists(arrays, self.outsides)
+
+
+def _lists(arrays: Sequence[npt.NDArray[Any]], bounds: Whole) -> list[list[list[Any]]]:
+    """For each choice, its part of each array."""
+    whole, cuts = [one.tolist() for one in arrays], bounds.tolist()
+    return [[one[begin:end] for one in whole] for begin, end in pairwise(cuts)]
 
 
 def unpack(choice: int, source: str, columns: Sequence[Any]) -> Tokens:
@@ -121,31 +157,38 @@ def unpack(choice: int, source: str, columns: Sequence[Any]) -> Tokens:
     )
 
 
-def _places(ids: Whole, sampled: Floats, top_ids: Whole, tops: Floats, offsets: Whole) -> Whole:
+def _places(many: Ragged, sampled: Floats, tops: Floats) -> Whole:
     """Where each sampled token stands among its alternatives; one with another logprob there is another."""
-    counts = np.diff(offsets)
-    same = (top_ids == np.repeat(ids, counts)) & (_bits(tops) == np.repeat(_bits(sampled), counts))
+    owner = many.owner
+    same = (many.top_ids == many.ids[owner]) & (_bits(tops) == _bits(sampled)[owner])
     at = np.flatnonzero(same)[::-1]
-    position = np.searchsorted(offsets, at, side="right") - 1
-    found = np.full(len(ids), OUTSIDE, dtype=np.int64)
+    position = owner[at]
+    found = np.full(len(sampled), OUTSIDE, dtype=np.int64)
     # Backwards, so that the first of several counts.
-    found[position] = at - offsets[position]
+    found[position] = at - many.starts[position]
     return found
 
 
-def _steps(above: Floats, values: Floats) -> tuple[int, Whole]:
-    """The coarsest unit in which all values are whole steps below, and how many; else the finest's."""
+def _steps(above: Floats, values: Floats, owner: Whole, choices: int) -> tuple[Whole, Whole]:
+    """For each choice the coarsest unit in which all its values are whole steps below, else the finest; and
+    for each value how many steps. ``owner`` is the choice that a value belongs to.
+    """
     with np.errstate(invalid="ignore", over="ignore"):
         distance = above.astype(np.float64) - values.astype(np.float64)
     distance[~np.isfinite(distance) | (np.abs(distance) >= _MOST_STEPS >> _UNITS[-1])] = 0.0
+    units = np.full(choices, _UNITS[0])
+    steps = np.zeros(len(values), dtype=np.int64)
+    left = np.arange(len(values))
     for unit in _UNITS:
-        steps = np.rint(np.ldexp(distance, unit)).astype(np.int64)
-        if (_bits(_down(above, steps, unit)) == _bits(values)).all():
-            break
-    return unit, steps
+        units[owner[left]] = unit
+        steps[left] = np.rint(np.ldexp(distance[left], unit)).astype(np.int64)
+        fits = _bits(_down(above[left], steps[left], unit)) == _bits(values[left])
+        whole = np.bincount(owner[left[~fits]], minlength=choices) == 0
+        left = left[~whole[owner[left]]]
+    return units, steps
 
 
-def _down(above: Floats, steps: Whole, unit: int) -> Floats:
+def _down(above: Floats, steps: Whole, unit: int | Whole) -> Floats:
     return (above.astype(np.float64) - np.ldexp(steps.astype(np.float64), -unit)).astype(np.float32)
 
 
@@ -153,13 +196,8 @@ def _bits(values: Floats) -> npt.NDArray[np.int32]:
     return np.ascontiguousarray(values).view(np.int32)
 
 
-def _gaps(steps: Whole, offsets: Whole) -> Whole:
-    """From one alternative to the next within each position; its first is the anchor itself."""
-    return np.delete(np.diff(steps, prepend=0), _firsts(offsets))
-
-
 def _sums(gaps: Whole, offsets: Whole) -> Whole:
-    """What ``_gaps`` was made of."""
+    """Steps down from each position's first alternative, of those from one to the next."""
     firsts = _firsts(offsets)
     sums = np.cumsum(np.insert(gaps, firsts - np.arange(len(firsts)), 0))
     return sums - np.repeat(sums[firsts], np.diff(offsets)[np.diff(offsets) > 0])

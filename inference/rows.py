@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -19,10 +20,11 @@ from opentelemetry.sdk.trace import ReadableSpan
 from inference import kept, packing, spans
 from inference.answer import Tokens
 from inference.captured import CapturedTokens
-from inference.deciding import undecided
+from inference.deciding import NOT_KNOWN, Undecided, undecided
 from inference.events import Event
 from inference.exchange import Exchange
 from inference.otlp import KEY, SpanBatch
+from inference.ragged import Ragged
 
 CUT = 2000
 """Characters of a question and an answer that the explorer's list and search have."""
@@ -49,7 +51,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row on its way to a table, and what finds it there again."""
+    """A row on its way to a table, and what finds it there again. A time is a number in its column's unit."""
 
     table: str
     key: Values
@@ -66,11 +68,6 @@ class Row:
 def moment(microseconds: int) -> datetime:
     """Microseconds since 1970 as a time in UTC."""
     return _EPOCH + timedelta(microseconds=microseconds)
-
-
-def group(exchange: Exchange) -> str:
-    """What siblings share: the tag ``group``, else the session, else the conversation."""
-    return exchange.tags.get("group") or exchange.session or exchange.conversation
 
 
 def question(messages: Sequence[dict[str, Any]]) -> str:
@@ -93,61 +90,62 @@ def certainty(tokens: Tokens | None) -> tuple[float | None, float | None]:
     return math.exp(sum(tokens.logprobs) / len(tokens.logprobs)), math.exp(min(tokens.logprobs))
 
 
-def rows(record: Record) -> list[Row]:
-    """A record's rows in all tables."""
-    if isinstance(record, Event):
-        return [_event(record)]
-    if isinstance(record, CapturedTokens):
-        return [_token_row(record, record.tokens)]
-    if isinstance(record, SpanBatch):
-        return [_span_row(values, "") for values in record.rows]
-    return [
-        *(_token_row(record, tokens) for tokens in record.tokens),
-        *_span(record),
-        _exchange(record),
-        _fact(record),
-    ]
+def rows(records: Sequence[Record]) -> list[Row]:
+    """The records' rows in all tables."""
+    many = Ragged.of([tokens for one in records for tokens in _tokens(one)])
+    made = iter(zip(packing.pack(many), undecided(many), strict=True))
+    found: list[Row] = []
+    for one in records:
+        if isinstance(one, Event):
+            found.append(_event(one))
+        elif isinstance(one, SpanBatch):
+            found += [_span_row(values, "") for values in one.rows]
+        else:
+            choices = [(tokens, *next(made)) for tokens in _tokens(one)]
+            found += [_token_row(one, tokens, packed) for tokens, packed, _ in choices]
+            if isinstance(one, Exchange):
+                first = ((tokens, told) for tokens, _, told in choices if tokens.choice == 0)
+                conversation = one.conversation
+                fact = _fact(one, conversation, *next(first, (None, NOT_KNOWN)))
+                found += [*_span(one), _exchange(one, conversation), fact]
+    return found
+
+
+def _tokens(one: Record) -> list[Tokens]:
+    if isinstance(one, Exchange):
+        return one.tokens
+    return [one.tokens] if isinstance(one, CapturedTokens) else []
 
 
 def _key(exchange: Exchange) -> Values:
-    return (str(exchange.exchange_id), exchange.attempt)
+    return (exchange.exchange_id, exchange.attempt)
 
 
-_EXCHANGE_COLUMNS = (
-    *("exchange_id", "attempt", "started_at", "finished_at", "first_token_seconds", "surface", "streamed"),
-    *("route", "model", "weights", "base_weights", "upstream", "key", "user", "session", "conversation"),
-    *(
-        "tags",
-        "trace_id",
-        "span_id",
-        "parent_span_id",
-        "status",
-        "end_reason",
-        "error",
-        "messages",
-        "choices",
-    ),
-    *("params", "prompt_tokens", "completion_tokens", "prompt_token_ids", "capture", "top_k"),
-    *("tokens_expected", "tokens_match", "logprobs_mode", "tokenizer", "request", "response"),
-    "masked",
+_AS_IT_IS = (
+    *("exchange_id", "attempt"),
+    *("first_token_seconds", "surface", "streamed", "route", "model", "weights", "base_weights"),
+    *("upstream", "key", "user", "session", "tags", "trace_id", "span_id", "parent_span_id", "status"),
+    *("end_reason", "error", "prompt_tokens", "completion_tokens", "prompt_token_ids", "capture", "top_k"),
+    *("tokens_match", "logprobs_mode", "tokenizer", "request", "masked"),
 )
+_EXCHANGE_COLUMNS = (
+    *_AS_IT_IS,
+    *("started_at", "finished_at", "conversation", "messages", "choices", "params"),
+    *("response", "tokens_expected"),
+)
+_as_it_is = attrgetter(*_AS_IT_IS)
 
 
-def _exchange(one: Exchange) -> Row:
-    made = {
-        "exchange_id": UUID(one.exchange_id),
-        "started_at": moment(one.started_us),
-        "finished_at": moment(one.finished_us),
-        "conversation": one.conversation,
-        "messages": _json(one.messages),
-        "choices": _json([asdict(choice) for choice in one.choices]),
-        "params": _json(one.params),
-        "response": kept.answer(one),
+def _exchange(one: Exchange, conversation: str) -> Row:
+    values = (
+        *_as_it_is(one),
+        *(one.started_us, moment(one.finished_us), conversation),
+        *(_json(one.messages), _json(one.choices), _json(one.params)),
+        kept.answer(one),
         # A call that was refused or failed before its first token has none to wait for.
-        "tokens_expected": one.capture in ("wire", "engine") and _has_tokens(one),
-    }
-    values = tuple(made[name] if name in made else getattr(one, name) for name in _EXCHANGE_COLUMNS)
-    return Row("exchanges", _key(one), values, one.started_us, one.exchange_id, one.conversation)
+        one.capture in ("wire", "engine") and _has_tokens(one),
+    )
+    return Row("exchanges", _key(one), values, one.started_us, one.exchange_id, conversation)
 
 
 def _json(value: Any) -> str:
@@ -155,7 +153,7 @@ def _json(value: Any) -> str:
     try:
         return orjson.dumps(value).decode()
     except TypeError:
-        return json.dumps(value, ensure_ascii=False)
+        return json.dumps(value, ensure_ascii=False, default=asdict)
 
 
 _TOKEN_COLUMNS = (
@@ -169,66 +167,46 @@ def _has_tokens(one: Exchange) -> bool:
     return one.completion_tokens > 0 or any(choice.text or choice.reasoning for choice in one.choices)
 
 
-def _token_row(one: Exchange | CapturedTokens, tokens: Tokens) -> Row:
+def _token_row(one: Exchange | CapturedTokens, tokens: Tokens, packed: packing.Packed) -> Row:
     return Row(
         "tokens",
         (one.exchange_id, one.attempt, tokens.choice, tokens.source),
         (
-            *(UUID(one.exchange_id), one.attempt, tokens.choice, tokens.source, moment(one.started_us)),
+            *(one.exchange_id, one.attempt, tokens.choice, tokens.source, one.started_us),
             *(one.weights, one.tokenizer, one.logprobs_mode),
-            *packing.pack(tokens).row,
+            *packed.row,
         ),
         one.started_us,
         one.exchange_id,
     )
 
 
-FACT_COLUMNS = (
-    *("exchange_id", "attempt", "started_at", "surface", "streamed", "route", "model", "weights", "upstream"),
-    *(
-        "key",
-        "user",
-        "session",
-        "conversation",
-        "group",
-        "tags",
-        "trace_id",
-        "status",
-        "end_reason",
-        "seconds",
-    ),
-    *(
-        "first_token_seconds",
-        "prompt_tokens",
-        "completion_tokens",
-        "capture",
-        "mean_p",
-        "least_p",
-        "question",
-    ),
-    *("answer", "entropy", "deciding_entropy", "deciding_margin"),
+_FACTS_AS_THEY_ARE = (
+    *("exchange_id", "attempt"),
+    *("surface", "streamed", "route", "model", "weights", "upstream", "key", "user", "session"),
+    *("tags", "trace_id", "status", "end_reason", "first_token_seconds", "prompt_tokens"),
+    *("completion_tokens", "capture"),
 )
+FACT_COLUMNS = (
+    *_FACTS_AS_THEY_ARE,
+    *("started_at", "conversation", "group", "seconds", "mean_p", "least_p", "entropy"),
+    *("deciding_entropy", "deciding_margin", "question", "answer"),
+)
+_facts_as_they_are = attrgetter(*_FACTS_AS_THEY_ARE)
 
 
-def _fact(one: Exchange) -> Row:
-    tokens = next((t for t in one.tokens if t.choice == 0), None)
-    mean_p, least_p = certainty(tokens)
-    entropy, deciding_entropy, deciding_margin = undecided(tokens)
-    made = {
-        "exchange_id": UUID(one.exchange_id),
-        "started_at": moment(one.started_us),
-        "conversation": one.conversation,
-        "group": group(one),
-        "seconds": max(0, one.finished_us - one.started_us) / 1e6,
-        "mean_p": mean_p,
-        "least_p": least_p,
-        "entropy": entropy,
-        "deciding_entropy": deciding_entropy,
-        "deciding_margin": deciding_margin,
-        "question": question(one.messages)[:CUT],
-        "answer": one.choices[0].text[:CUT] if one.choices else "",
-    }
-    values = tuple(made[name] if name in made else getattr(one, name) for name in FACT_COLUMNS)
+def _fact(one: Exchange, conversation: str, tokens: Tokens | None, told: Undecided) -> Row:
+    """``tokens`` are the first choice's, ``told`` is how undecided the model was over them."""
+    values = (
+        *_facts_as_they_are(one),
+        *(one.started_us, conversation),
+        one.tags.get("group") or conversation,
+        max(0, one.finished_us - one.started_us) / 1e6,
+        *certainty(tokens),
+        *told,
+        question(one.messages)[:CUT],
+        one.choices[0].text[:CUT] if one.choices else "",
+    )
     return Row("facts", _key(one), values, one.started_us, one.exchange_id)
 
 
@@ -258,8 +236,8 @@ _EVENT_COLUMNS = (
 
 def _event(one: Event) -> Row:
     values = (
-        *(UUID(one.exchange_id or _NOBODY), 0, moment(one.started_us), moment(one.at_us)),
-        *(UUID(one.event_id), one.kind, one.source, orjson.dumps(one.data).decode(), one.trace_id),
+        *(one.exchange_id or _NOBODY, 0, one.started_us, one.at_us),
+        *(one.event_id, one.kind, one.source, orjson.dumps(one.data).decode(), one.trace_id),
     )
     return Row("events", (one.event_id,), values, one.started_us, one.exchange_id or _NOBODY)
 

@@ -161,9 +161,11 @@ def _texts(attributes: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, Sequence) and not isinstance(value, str):
+    if isinstance(value, Sequence):
         return "[" + ",".join(f'"{one}"' if isinstance(one, str) else str(one) for one in value) + "]"
     return str(value)
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from inference.clickhouse import RejectedError, Store, Unavailable
 from inference.rows import TABLES, Record, Row, Table, Values, moment, rows
 
 _ROUNDS = 8
 _KEYS_A_QUERY = 500
+_DAY = 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +46,22 @@ def store(trace_store: Store, records: Sequence[Record], batch: str, *, again: b
 
 def _all_cuts(records: Sequence[Record]) -> list[_Cut]:
     by_table: dict[str, list[Row]] = defaultdict(list)
-    for record in records:
-        for row in rows(record):
-            by_table[row.table].append(row)
+    for row in rows(records):
+        by_table[row.table].append(row)
     return [cut for table in TABLES for cut in _cuts(table, by_table[table.name])]
 
 
 def _cuts(table: Table, given: Sequence[Row]) -> list[_Cut]:
     months: dict[str, dict[Values, Row]] = defaultdict(dict)
     for row in given:
-        months[f"{moment(row.at_us):%Y%m}"][row.key] = row
+        months[_month(row.at_us // _DAY)][row.key] = row
     return [_Cut(table, month, within) for month, within in sorted(months.items())]
+
+
+@lru_cache(maxsize=100)
+def _month(day: int) -> str:
+    """The month of a day since 1970."""
+    return f"{moment(day * _DAY):%Y%m}"
 
 
 def _store_cut(trace_store: Store, cut: _Cut, token: str, again: bool) -> None:

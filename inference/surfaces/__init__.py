@@ -1,12 +1,12 @@
 """The API surfaces, each in a module of its own: what a path means to the proxy and to the drain. Pure."""
 
-from inference.answer import Answer, carried
+from inference.answer import Answer
 from inference.surfaces.chat import CHAT
 from inference.surfaces.completions import COMPLETIONS
 from inference.surfaces.embeddings import EMBEDDINGS
 from inference.surfaces.messages import MESSAGES
 from inference.surfaces.responses import RESPONSES
-from inference.surfaces.surface import Added, Hidden, Surface
+from inference.surfaces.surface import Added, Hidden, Surface, carried
 from inference.surfaces.tokenizing import DETOKENIZE, TOKENIZE
 
 _ALL = (CHAT, COMPLETIONS, RESPONSES, MESSAGES, EMBEDDINGS, TOKENIZE, DETOKENIZE)
@@ -26,6 +26,7 @@ __all__ = [
     "Added",
     "Hidden",
     "Surface",
+    "carried",
     "read",
 ]
 
@@ -35,4 +36,5 @@ def read(name: str, response: bytes, top_k: int) -> Answer:
 
     Bytes that are no answer at all give an empty one; a cut-off stream gives what came before the cut.
     """
-    return NAMED[name].read(carried(response), top_k)
+    surface = NAMED[name]
+    return surface.read(carried(response, surface.form), top_k)

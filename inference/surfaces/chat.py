@@ -1,8 +1,28 @@
 """``/v1/chat/completions``. Pure."""
 
-from inference.answer import Answer, Building, rank, sampled
+import msgspec
+
+from inference.answer import Answer, Building
+from inference.ranking import logarithms
 from inference.surfaces import choices
-from inference.surfaces.surface import Added, Hidden, Message, Surface
+from inference.surfaces.surface import Added, Form, Hidden, Message, Surface
+
+
+class _Listed(msgspec.Struct, gc=False):
+    token: str
+    logprob: float | None
+
+
+class _Position(msgspec.Struct, gc=False):
+    token: str
+    logprob: float | None = None
+    top_logprobs: list[_Listed] | None = None
+
+
+class Logprobs(msgspec.Struct, gc=False):
+    """A choice's, in a body or in an event."""
+
+    content: list[_Position] | None = None
 
 
 def add(body: Message, top_k: int, most: int) -> Added | None:
@@ -37,15 +57,21 @@ def asked(body: Message) -> list[Message]:
 
 def read(messages: list[Message], top_k: int) -> Answer:
     """The choices, and each one's tokens."""
+    return choices.read(messages, top_k, _take, lambda one: one.get("message") or one.get("delta") or {})
 
-    def take(built: Building, choice: Message) -> None:
-        for entry in (choice.get("logprobs") or {}).get("content") or ():
-            token = sampled(entry["token"], entry.get("logprob"))
-            listed = [sampled(other["token"], other["logprob"]) for other in entry.get("top_logprobs") or ()]
-            built.sampled.append(token)
-            built.ranked.append(rank(token, listed, top_k))
 
-    return choices.read(messages, take, lambda choice: choice.get("message") or choice.get("delta") or {})
+def _take(built: Building, choice: Message) -> None:
+    found = choices.logprobs(choice, Logprobs)
+    if found is None or not found.content:
+        return
+    wire, content = built.wire, found.content
+    tops = [position.top_logprobs or () for position in content]
+    listed = [one for top in tops for one in top]
+    wire.names += [position.token for position in content]
+    wire.sampled += logarithms([position.logprob for position in content])
+    wire.widths += map(len, tops)
+    wire.listed += [one.token for one in listed]
+    wire.logprobs += logarithms([one.logprob for one in listed])
 
 
 CHAT = Surface(
@@ -53,6 +79,7 @@ CHAT = Surface(
     path="/v1/chat/completions",
     asked=asked,
     read=read,
+    form=Form(choices.form(Logprobs)),
     add=add,
     choices=choices.count,
     finishes=choices.finishes,

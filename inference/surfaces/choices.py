@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypedDict, TypeVar
+
+import msgspec
 
 from inference.answer import Answer, Building
 from inference.surfaces.surface import Hidden, Message
@@ -10,6 +12,28 @@ from inference.surfaces.surface import Hidden, Message
 # A quote inside a JSON string is escaped, so this finds keys alone.
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
 _IDS = ("token_ids", "prompt_token_ids")
+_L = TypeVar("_L")
+
+
+def form(logprobs: type[Any]) -> Any:
+    """What is read of an answer whose choices have such logprobs."""
+    ids, anything = list[int] | None, ("index", "text", "message", "delta", "finish_reason")
+    choice = _fields(logprobs=logprobs | None, **dict.fromkeys(_IDS, ids), **dict.fromkeys(anything, Any))
+    choices = list[choice] | None  # type: ignore[valid-type]
+    return _fields(choices=choices, usage=Any, error=Any, prompt_token_ids=ids)
+
+
+def _fields(**kinds: Any) -> Any:
+    """An object that may have these fields; what else it has is passed over."""
+    return TypedDict("Fields", kinds, total=False)  # type: ignore[operator]
+
+
+def logprobs(choice: Message, kind: type[_L]) -> _L | None:
+    """A choice's logprobs, also of an answer that was not decoded by its form. Raises ValueError."""
+    found = choice.get("logprobs")
+    if found is None or isinstance(found, kind):
+        return found
+    return msgspec.convert(found, kind) if found else None
 
 
 def finishes(_: bytes, data: bytes) -> int:
@@ -49,7 +73,10 @@ def clean(hidden: Hidden, message: Message) -> None:
 
 
 def read(
-    messages: list[Message], take: Callable[[Building, Message], None], said: Callable[[Message], Message]
+    messages: list[Message],
+    top_k: int,
+    take: Callable[[Building, Message], None],
+    said: Callable[[Message], Message],
 ) -> Answer:
     """Lay choices together. ``take`` adds one part's tokens to its choice, ``said`` finds its message."""
     answer = Answer()
@@ -66,7 +93,7 @@ def read(
             built.ids += choice.get("token_ids") or ()
             take(built, choice)
     for index, built in sorted(building.items()):
-        answer.add(index, built)
+        answer.add(index, built, top_k)
     return answer
 
 

@@ -1,10 +1,20 @@
 """``/v1/completions``. Pure."""
 
+import msgspec
 import orjson
 
-from inference.answer import Answer, Building, rank, sampled
+from inference.answer import Answer, Building
+from inference.ranking import logarithms
 from inference.surfaces import choices
-from inference.surfaces.surface import Added, Hidden, Message, Surface
+from inference.surfaces.surface import Added, Form, Hidden, Message, Surface
+
+
+class Logprobs(msgspec.Struct, gc=False):
+    """A choice's, in a body or in an event: columns, and of each token those beside it."""
+
+    tokens: list[str] | None = None
+    token_logprobs: list[float | None] | None = None
+    top_logprobs: list[dict[str, float | None] | None] | None = None
 
 
 def add(body: Message, top_k: int, most: int) -> Added | None:
@@ -52,17 +62,24 @@ def asked(body: Message) -> list[Message]:
 
 def read(messages: list[Message], top_k: int) -> Answer:
     """The choices, and each one's tokens."""
+    return choices.read(messages, top_k, _take, lambda one: {"content": one.get("text")})
 
-    def take(built: Building, choice: Message) -> None:
-        logprobs = choice.get("logprobs") or {}
-        tops = logprobs.get("top_logprobs") or ()
-        for position, name in enumerate(logprobs.get("tokens") or ()):
-            token = sampled(name, logprobs["token_logprobs"][position])
-            top = (tops[position] if position < len(tops) else None) or {}
-            built.sampled.append(token)
-            built.ranked.append(rank(token, [sampled(*other) for other in top.items()], top_k))
 
-    return choices.read(messages, take, lambda choice: {"content": choice.get("text")})
+def _take(built: Building, choice: Message) -> None:
+    found = choices.logprobs(choice, Logprobs)
+    if found is None or not found.tokens:
+        return
+    count = len(found.tokens)
+    if len(found.token_logprobs or ()) < count:
+        raise ValueError("a completion's tokens are more than their logprobs")
+    tops = [top or {} for top in (found.top_logprobs or ())[:count]]
+    tops += [{}] * (count - len(tops))
+    wire = built.wire
+    wire.names += found.tokens
+    wire.sampled += logarithms((found.token_logprobs or [])[:count])
+    wire.widths += map(len, tops)
+    wire.listed += [name for top in tops for name in top]
+    wire.logprobs += logarithms([logprob for top in tops for logprob in top.values()])
 
 
 COMPLETIONS = Surface(
@@ -70,6 +87,7 @@ COMPLETIONS = Surface(
     path="/v1/completions",
     asked=asked,
     read=read,
+    form=Form(choices.form(Logprobs)),
     add=add,
     choices=count,
     finishes=choices.finishes,

@@ -8,7 +8,8 @@ engine stores of a response stays in that engine: only what is answered in the r
 import re
 from collections.abc import Iterator
 
-from inference.answer import Answer, Building, sampled
+from inference.answer import Answer, Building
+from inference.ranking import logarithms
 from inference.surfaces.surface import Added, Hidden, Message, Surface, names_model
 
 _LOGPROBS = "message.output_text.logprobs"
@@ -165,9 +166,10 @@ def _whole(answer: Answer, response: Message) -> Building:
 
 
 def _take_logprobs(built: Building, part: Message) -> None:
-    for entry in part.get("logprobs") or ():
-        built.sampled.append((None, sampled("", entry.get("logprob"))[1]))
-        built.ranked.append([])
+    found = part.get("logprobs") or ()
+    built.wire.names += [""] * len(found)
+    built.wire.widths += [0] * len(found)
+    built.wire.sampled += logarithms([entry.get("logprob") for entry in found])
 
 
 def _finish(response: Message, *, calls: bool) -> str:

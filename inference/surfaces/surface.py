@@ -4,7 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+import orjson
+
 from inference.answer import Answer
+from inference.sse import payloads
 
 Message = dict[str, Any]
 """A JSON object: a request, an answer, or what an event carries."""
@@ -31,6 +35,42 @@ class Added:
     top_k: int
     """How many alternatives the answer will show by id."""
     hidden: Hidden
+
+
+class Form:
+    """What of an answer is read, so that the rest need not be decoded: most of it is lists of bytes."""
+
+    def __init__(self, kind: Any) -> None:
+        self._one = msgspec.json.Decoder(kind)
+        self._all = msgspec.json.Decoder(list[kind])
+
+    def decode(self, bodies: list[bytes]) -> list[Message] | None:
+        """What the bodies hold; None when they are not all of this form."""
+        try:
+            if len(bodies) == 1:
+                return [self._one.decode(bodies[0])]
+            # In one call: a stream has as many events as tokens.
+            found: list[Message] = self._all.decode(b"[" + b",".join(bodies) + b"]")
+        except (ValueError, RecursionError):
+            return None
+        return found if len(found) == len(bodies) else None
+
+
+def carried(response: bytes, form: Form | None = None) -> list[Message]:
+    """The objects that a body or a stream's events carry; what can't be read is left out."""
+    start = response[:64].lstrip()
+    bodies = [response] if start.startswith((b"{", b"[")) else list(payloads(response))
+    if form is not None and (decoded := form.decode(bodies)) is not None:
+        return decoded
+    found = []
+    for body in bodies:
+        try:
+            message = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            continue
+        if isinstance(message, dict):
+            found.append(message)
+    return found
 
 
 def adds_nothing(_: Message, __: int, ___: int) -> None:
@@ -73,6 +113,8 @@ class Surface:
     """A request's messages, in the form of a chat's."""
     read: Callable[[list[Message], int], Answer]
     """Lays together what a body or its events carry; the number is how many alternatives a position has."""
+    form: Form | None = None
+    """What of its answers ``read`` asks for; without one, all is decoded."""
     add: Callable[[Message, int, int], Added | None] = adds_nothing
     """What to ask for besides, for so many alternatives, of an engine that gives at most so many logprobs;
     None where that would change this answer."""

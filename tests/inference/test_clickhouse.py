@@ -184,3 +184,21 @@ def test_the_command_says_what_it_wants(capsys: pytest.CaptureFixture[str], stor
     assert clickhouse.main([]) == 2
     assert clickhouse.main(["migrate"]) == 0
     assert "nothing to apply" in capsys.readouterr().out
+
+
+def test_an_inserts_types_are_asked_once_and_anew_after_a_failure(store: Store) -> None:
+    store.command("CREATE TABLE IF NOT EXISTS narrow (a Int8) ENGINE = MergeTree ORDER BY tuple()")
+    asked = store._client.create_insert_context
+    calls: list[str] = []
+    store._client.create_insert_context = lambda table, *rest: calls.append(table) or asked(table, *rest)  # type: ignore[method-assign,func-returns-value]
+    try:
+        for number in (1, 2):
+            store.insert("narrow", ("a",), [(number,)], token=str(number))
+        store.command("ALTER TABLE narrow MODIFY COLUMN a Int32")
+        with pytest.raises(RejectedError):
+            store.insert("narrow", ("a",), [(70_000,)], token="3")
+        store.insert("narrow", ("a",), [(70_000,)], token="4")
+    finally:
+        store._client.create_insert_context = asked  # type: ignore[method-assign]
+    assert calls == ["narrow", "narrow"]
+    assert store.query("SELECT sum(a) FROM narrow").result_rows == [(70_003,)]

@@ -2,9 +2,15 @@
 
 import pytest
 
-from inference import heatmap
-from inference.deciding import undecided
+from inference import deciding, heatmap
+from inference.answer import Tokens
+from inference.deciding import NOT_KNOWN, Undecided
+from inference.ragged import Ragged
 from tests.inference import tiny
+
+
+def undecided(one: Tokens) -> Undecided:
+    return deciding.undecided(Ragged.of([one]))[0]
 
 
 def test_the_mean_entropy_is_that_of_the_pieces() -> None:
@@ -30,5 +36,14 @@ def test_the_margin_to_what_is_not_known_is_the_least_it_can_be() -> None:
 
 
 def test_without_alternatives_nothing_is_known() -> None:
-    assert undecided(tiny.tokens([5], [0.6], [[]])) == (None, None, None)
-    assert undecided(None) == (None, None, None)
+    assert undecided(tiny.tokens([5], [0.6], [[]])) == undecided(tiny.tokens([], [], [])) == NOT_KNOWN
+
+
+def test_what_is_said_of_one_answer_hangs_on_no_other() -> None:
+    several = [
+        tiny.tokens([5, 6, 7], [0.6, 0.1, 1.0], [[(5, 0.6), (8, 0.2)], [(8, 0.5), (9, 0.3)], [(7, 1.0)]]),
+        tiny.tokens([5], [0.6], [[]]),
+        tiny.tokens([], [], []),
+        tiny.tokens([1, 2], [0.5, 0.25], [[(1, 0.5), (3, 0.5)], [(4, 0.75)]]),
+    ]
+    assert deciding.undecided(Ragged.of(several)) == [undecided(one) for one in several]

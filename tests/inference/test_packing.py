@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from inference import packing
 from inference.answer import Tokens
+from inference.packing import Packed
+from inference.ragged import Ragged
 
 ODD = [0.0, -0.0, -math.inf, -1e-45, -3.4e38, -1e-7, 5.0, -0.1]
 floats = st.one_of(st.floats(max_value=0, allow_nan=False, width=32), st.sampled_from(ODD))
@@ -33,6 +35,10 @@ def tokens(draw: st.DrawFn) -> Tokens:
     return made
 
 
+def pack(*made: Tokens) -> list[Packed]:
+    return packing.pack(Ragged.of(made))
+
+
 def bits(values: list[float]) -> list[bytes]:
     return [struct.pack("<f", value) for value in values]
 
@@ -46,10 +52,15 @@ def assert_same(found: Tokens, made: Tokens) -> None:
 
 @given(tokens())
 def test_every_float32_comes_back(made: Tokens) -> None:
-    packed = packing.pack(made)
+    (packed,) = pack(made)
     assert len(packed.row) == len(packing.COLUMNS)
     assert all(-(2**31) <= one < 2**31 for one in (*packed.steps, *packed.outside_steps, *packed.rest))
     assert_same(packing.unpack(made.choice, made.source, packed.row), made)
+
+
+@given(st.lists(tokens(), max_size=5))
+def test_what_is_packed_of_one_hangs_on_no_other(made: list[Tokens]) -> None:
+    assert pack(*made) == [pack(one)[0] for one in made]
 
 
 def sixteen_bits(seed: int, n: int = 200, k: int = 5) -> Tokens:
@@ -75,7 +86,7 @@ def sixteen_bits(seed: int, n: int = 200, k: int = 5) -> Tokens:
 
 def test_logprobs_of_sixteen_bit_logits_are_steps() -> None:
     made = sixteen_bits(3)
-    packed = packing.pack(made)
+    (packed,) = pack(made)
     assert packed.rest == []
     assert max(packed.steps) < 2**16
     assert packed.places.count(packing.OUTSIDE) == len(packed.outside_ids) > 0
@@ -100,6 +111,6 @@ def test_arrays_that_do_not_fit_are_refused(changes: dict[str, Any]) -> None:
         "top_logprobs": [-1.0, -2.0],
         "top_offsets": [0, 1, 2],
     }
-    packing.pack(Tokens(0, "wire", **whole))
+    pack(Tokens(0, "wire", **whole))
     with pytest.raises(ValueError, match="a choice's"):
-        packing.pack(Tokens(0, "wire", **{**whole, **changes}))
+        pack(Tokens(0, "wire", **{**whole, **changes}))
