@@ -1,4 +1,5 @@
-"""Who gets into a queue's pages: by role in that queue; engineers and operators run every queue.
+"""Who gets into a queue's pages: by role in that queue. Engineers and operators run every queue if they may
+read the texts of every route's exchanges: a queue holds copies of them. Who reads fewer needs a role in it.
 
 To everybody else a queue's pages answer the same whether it exists or not. Reviewing is for listed reviewers
 only (annotations.views), whatever else they may do.
@@ -17,22 +18,28 @@ from django.http.response import HttpResponseBase
 
 from annotations.models import Queue
 from annotations.people import RANKS, Role
+from inference import readers
 from inference.access import is_engineer
 
 P = ParamSpec("P")
 QueueView = Callable[Concatenate[HttpRequest, Queue, ...], HttpResponseBase]
 
 
+def runs_every_queue(user: User | AnonymousUser) -> bool:
+    """Whether a person needs no role; of whoever asks for the page, whose rights inference.readers has."""
+    return is_engineer(user) and readers.rights().texts is None
+
+
 def managed(user: User | AnonymousUser) -> QuerySet[Queue]:
     """Queues whose own pages the person may see."""
-    if is_engineer(user):
+    if runs_every_queue(user):
         return Queue.objects.all()
     return Queue.objects.filter(roles__person=user.pk) if user.is_active else Queue.objects.none()
 
 
 def role_in(queue: Queue, user: User | AnonymousUser) -> Role | None:
     """Reader, lead or admin; None for who is none of them."""
-    if is_engineer(user):
+    if runs_every_queue(user):
         return Role.ADMIN
     if not user.is_active:
         return None
@@ -54,7 +61,7 @@ def only(least: Role) -> Callable[[QueueView], Callable[..., HttpResponseBase]]:
             if not isinstance(request.user, User):
                 return redirect_to_login(request.get_full_path())
             queue = Queue.objects.select_related("state_changed_by").filter(slug=slug).first()
-            if queue is None and is_engineer(request.user):
+            if queue is None and runs_every_queue(request.user):
                 raise Http404
             if queue is None or not reaches(role_in(queue, request.user), least):
                 raise PermissionDenied

@@ -1,14 +1,15 @@
 """Who did what to a queue, when: one appended row for each act that is not a judgement.
 
-Judgements are rows of their own, never edited; what is written here is everything else.
+Judgements are rows of their own, never edited; what is written here is everything else. How an entry
+stands is known to inference.audit.
 """
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import models
-from django.utils import timezone
+
+from inference.audit import Entry
 
 if TYPE_CHECKING:
     from annotations.models import Queue
@@ -37,18 +38,15 @@ class Act(models.TextChoices):
     EXPORTED = "exported", "took the annotations out"
 
 
-class QueueEvent(models.Model):
+class QueueEvent(Entry):
     """One act. ``about`` says on what, in words or a number."""
 
     queue = models.ForeignKey("annotations.Queue", models.CASCADE, related_name="events")
-    who = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
     act = models.CharField(max_length=10, choices=Act)
     about = models.CharField(max_length=300, blank=True)
-    at = models.DateTimeField(default=timezone.now, editable=False)
 
-    class Meta:
+    class Meta(Entry.Meta):
         app_label = "annotations"
-        ordering: ClassVar = ["-id"]
 
     def __str__(self) -> str:
         return f"{self.queue}: {self.who} {self.get_act_display()} {self.about}".rstrip()

@@ -13,6 +13,7 @@ from annotations.models import MOST_REASONS, Annotation, Queue
 from annotations.question_forms import LinesField, further_forms
 from annotations.questions import MAIN, Kind, Question, Unfit
 from annotations.sampling import seed_of
+from inference import conditions, filters
 from inference.queries import Candidate
 from inference.queries.policies import Policy
 
@@ -111,6 +112,10 @@ class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]
             self.add_error("kind", "Words can be marked on one answer, not on two side by side.")
         return given
 
+    def clean_against(self) -> str:
+        line: str = self.cleaned_data["against"]
+        return _narrowed(line) if line and "against" in self.changed_data else line
+
     def clean_gold_every(self) -> int:
         return self.cleaned_data["gold_every"] or 0
 
@@ -158,6 +163,9 @@ class NewQueueForm(SettingsForm):
     class Meta(SettingsForm.Meta):
         pass
 
+    def clean_filter(self) -> str:
+        return _narrowed(self.cleaned_data["filter"])
+
     def draw(self) -> list[Candidate] | None:
         """What the queue will hold, or None with the reason by the field."""
         given = self.cleaned_data
@@ -195,6 +203,19 @@ class NewQueueForm(SettingsForm):
         queue.save()
         self.save_m2m()
         return queue
+
+
+def _narrowed(line: str) -> str:
+    """A filter line by which a queue is filled from now on: of nothing that its author may not read.
+
+    A line that can't be read stays, for who draws by it says so.
+    """
+    try:
+        chosen = filters.parse(line)
+        narrowed = conditions.within_rights(chosen, texts=True)
+    except filters.FilterError as error:
+        raise forms.ValidationError(f"“{error.part}”: {error.message}.") from error
+    return line if narrowed == chosen else str(narrowed)
 
 
 def free_slug(name: str) -> str:

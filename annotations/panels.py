@@ -31,7 +31,9 @@ def judgements(subject: Subject) -> list[Panel]:
         for annotation in by_item[item.pk]:
             annotation.item = item
     judged = [Judged(item, by_item[item.pk], _open_to(item, by_item[item.pk])) for item in found]
-    return [Panel("Judgements", "annotations/panel.html", {"judged": judged}, order=10)]
+    return [
+        Panel("Judgements", "annotations/panel.html", {"judged": judged, "hidden": subject.hidden}, order=10)
+    ]
 
 
 def _open_to(item: Item, judgements: list[Annotation]) -> set[int]:

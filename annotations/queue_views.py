@@ -14,13 +14,14 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from annotations import audit, export, flagging, leases, progress, queue_file, sampling, suggestions
+from annotations import audit, export, flagging, leases, people, progress, queue_file, sampling, suggestions
 from annotations.access import managed, manager_required, only, reaches, role_in
 from annotations.audit import Act
 from annotations.forms import DrawForm, NewQueueForm, SettingsForm
 from annotations.models import Gold, Item, Queue, new_key
 from annotations.people import Role
 from annotations.reading import read
+from inference import readers
 from inference.access import engineer_required, is_engineer
 from inference.queries import Candidate
 
@@ -145,6 +146,8 @@ def _made(request: HttpRequest, form: NewQueueForm, drawn: list[Candidate]) -> Q
     assert isinstance(request.user, User)
     queue = form.create(request.user)
     audit.record(queue, request.user, Act.CREATED, queue.filter)
+    if role_in(queue, request.user) is None:
+        people.give(queue, request.user, Role.ADMIN, request.user)
     try:
         added = sampling.add(queue, drawn)
     except sampling.NotDrawn as told:
@@ -258,6 +261,7 @@ def queue_item(request: HttpRequest, found: Queue, pk: int) -> HttpResponse:
     if flagged and not leads:
         raise PermissionDenied
     item.queue = found
+    readers.saw(item.exchange_id)
     said = list(item.annotations.select_related("reviewer", "undoes").order_by("-id"))
     for annotation in said:
         annotation.item = item

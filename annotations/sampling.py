@@ -19,7 +19,7 @@ from annotations import calls, flagging, progress
 from annotations.models import Item, Queue
 from annotations.questions import Kind
 from annotations.reading import read
-from inference import filters, queries
+from inference import filters, queries, readers
 from inference.clickhouse import Unavailable
 from inference.filters import Time
 from inference.queries import Candidate
@@ -143,7 +143,13 @@ def fill(queue: Queue, count: int) -> int:
     """Draw up to ``count`` more exchanges into the queue; how many were added. Raises NotDrawn.
 
     By chance, the same draw goes on: what is taken in all are the smallest keys of everything that matches.
+    For whoever may ask for it: what a queue is filled from was settled when it was made.
     """
+    with readers.as_the_system():
+        return _fill(queue, count)
+
+
+def _fill(queue: Queue, count: int) -> int:
     there = set(queue.items.values_list("exchange_id", "attempt"))
     drawn = draw(
         queue.filter,

@@ -5,12 +5,24 @@ in environments without Celery. What the tasks do is in the nouns' modules; flyw
 """
 
 import os
+from typing import Any
 
-from celery import Celery
+from celery import Celery, Task
+
+from inference import readers
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "flywheel.settings")
 
-app = Celery("flywheel", include=["flywheel.tasks"])
+
+class SystemTask(Task):  # type: ignore[type-arg]
+    """Work that nobody's page does reads whatever it needs."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with readers.as_the_system():
+            return super().__call__(*args, **kwargs)
+
+
+app = Celery("flywheel", include=["flywheel.tasks"], task_cls=SystemTask)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 # A page that starts a job must not hang on a broker that is down: the row is saved, and beat sends it again.
 app.conf.broker_transport_options = {

@@ -13,6 +13,7 @@ from django.urls import reverse
 from annotations import flagging
 from annotations.models import Item, Queue
 from flywheel import alerts, losses
+from inference import readers
 from inference.access import is_engineer, is_operator
 
 THEMES = ("light", "dark")
@@ -59,7 +60,7 @@ def navigation(user: User, path: str) -> list[NavItem]:
     engineer = is_engineer(user)
     items = []
     for label, name, prefixes in STAGES:
-        if not engineer and name != "review-home":
+        if not engineer and name != "review-home" and not (name == "exchanges" and readers.rights().any):
             continue
         waiting = waiting_items(user) if name == "review-home" else 0
         items.append(

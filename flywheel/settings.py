@@ -77,6 +77,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "flywheel.middleware.PagePolicyMiddleware",
+    "inference.reading_rights.ReadingMiddleware",
 ]
 
 TEMPLATES = [

@@ -1,4 +1,5 @@
-"""Who may see and do what: the one place where roles are decided.
+"""Who may see and do what: the one place where roles are decided. What of the exchanges a person may read is
+a right of its own (inference.reading_rights).
 
 Three roles, by what a person came for (docs/operate.md): a *reviewer* is anyone who can sign in and sees only
 queues that list them; an *engineer* (group ``engineers``) sees every page and builds, trains and evaluates;
@@ -15,7 +16,10 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import prefetch_related_objects
 from django.http import HttpRequest, HttpResponseBase
 
+from inference import readers
+
 ENGINEERS = "engineers"
+NOTHING_TO_READ = "You may read no exchanges. An administrator can give you the right."
 P = ParamSpec("P")
 View: TypeAlias = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
@@ -26,7 +30,7 @@ def is_operator(user: AbstractBaseUser | AnonymousUser) -> bool:
 
 
 def is_engineer(user: AbstractBaseUser | AnonymousUser) -> bool:
-    """May see every exchange, and build, train and evaluate."""
+    """May build, train and evaluate."""
     if not isinstance(user, User) or not user.is_active:
         return False
     if user.is_staff:
@@ -49,6 +53,17 @@ def _only(test: Callable[[AbstractBaseUser | AnonymousUser], bool]) -> Callable[
         return guarded
 
     return decorate
+
+
+def reader_required(view: View[P]) -> View[P]:
+    """Send strangers to sign in; answer 403 to who may read no exchange at all."""
+
+    def test(user: AbstractBaseUser | AnonymousUser) -> bool:
+        if not readers.rights().any:
+            raise PermissionDenied(NOTHING_TO_READ)
+        return True
+
+    return _only(test)(view)
 
 
 def engineer_required(view: View[P]) -> View[P]:

@@ -14,7 +14,9 @@ from django.utils import timezone
 from unfold.admin import ModelAdmin, TabularInline
 
 from inference import told
+from inference.audit import Look
 from inference.models import ApiKey, ModelVersion, Proxy, Route, RouteTarget, Spool, Upstream
+from inference.reading_rights import ReadingRight
 
 
 class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -167,4 +169,66 @@ class SpoolAdmin(ModelAdmin):
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class ReadingRightForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A right to read nothing is a mistake; say so before it is given."""
+
+    def clean(self) -> dict[str, Any]:
+        found = super().clean() or {}
+        if not (found.get("every_route") or found.get("routes")):
+            self.add_error("routes", "Choose routes, or tick every route: this right would read nothing.")
+        return found
+
+
+@admin.register(ReadingRight)
+class ReadingRightAdmin(ModelAdmin):
+    """Who may read which exchanges. Rights add up; who has none reads nothing."""
+
+    form = ReadingRightForm
+    list_display = ("holder", "which_routes", "depth", "created_by", "created_at")
+    list_filter = ("texts", "every_route")
+    search_fields = ("person__username", "group__name", "routes__name")
+    autocomplete_fields = ("person",)
+    filter_horizontal = ("routes",)
+    readonly_fields = ("created_by", "created_at")
+    fields = ("role", "group", "person", "every_route", "routes", "texts", *readonly_fields)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ReadingRight]:
+        found: QuerySet[ReadingRight] = super().get_queryset(request)
+        return found.select_related("group", "person", "created_by").prefetch_related("routes")
+
+    @admin.display(description="routes")
+    def which_routes(self, right: ReadingRight) -> str:
+        return "every route" if right.every_route else ", ".join(map(str, right.routes.all()))
+
+    @admin.display(description="reads")
+    def depth(self, right: ReadingRight) -> str:
+        return "texts" if right.texts else "numbers only"
+
+    def save_model(self, request: HttpRequest, obj: ReadingRight, form: Any, change: bool) -> None:
+        if not change:
+            obj.created_by = request.user  # type: ignore[assignment]
+        super().save_model(request, obj, form, change)
+
+
+@admin.register(Look)
+class LookAdmin(ModelAdmin):
+    """Which pages gave whom texts of which exchanges. Appended by the pages; nobody edits it."""
+
+    list_display = ("at", "who", "place", "count", "routes")
+    list_filter = ("place",)
+    list_select_related = ("who",)
+    search_fields = ("who__username", "exchanges", "routes")
+    search_help_text = "A person’s name, an exchange’s id or a route."
+    date_hierarchy = "at"
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_GET
 
 from inference import filters, queries
-from inference.access import engineer_required
+from inference.access import reader_required
 from inference.clickhouse import Unavailable
 
 MOST = 12
@@ -93,7 +93,7 @@ def options(where: Place) -> list[Option]:
 
 
 @require_GET
-@engineer_required
+@reader_required
 def complete(request: HttpRequest) -> HttpResponse:
     """Options for ``?line=`` with the cursor ``at``: where they go and what they are, as JSON."""
     line, at = request.GET.get("line", "")[:4000], request.GET.get("at", "")

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from inference import lookups
-from inference.filters import Compare, Equals, Filter, Tag, Term, Time
+from inference import lookups, readers
+from inference.filters import Compare, Equals, Filter, FilterError, Tag, Term, Time, Words
 from inference.stored import microseconds
 
 COLUMNS = {
@@ -34,6 +34,9 @@ CLOCK_MARGIN = 600_000_000
 """An id is made when the exchange begins; microseconds by which the two may differ."""
 TEXT = r"lowerUTF8(concat(question, '\n', answer))"
 """What words are looked for in."""
+SPELLING = ("conversation", "group")
+"""Names whose values may be hashes of a text: whoever can guess the text can try it."""
+NUMBERS_ONLY = "you may see numbers only, so texts can’t be searched; ask an administrator for the right"
 _BEGINNINGS = ("weights", "id", "trace")
 # Of what one user said on one exchange through one key, the newest counts.
 _FEEDBACK = {
@@ -60,9 +63,49 @@ def where(filter: Filter) -> tuple[str, dict[str, Any]]:  # noqa: A002
         else:
             condition, value = _condition(term, name, now)
             found = {name: value} | ({f"{name}_name": term.name} if isinstance(term, Tag) else {})
+        if _spells(term):
+            if readers.rights().numbers_only:
+                raise FilterError(str(term), NUMBERS_ONLY)
+            mine, names = readable()
+            condition, found = f"{mine} AND ({condition})", found | names
         conditions.append(f"({condition})")
         values |= found
     return " AND ".join(conditions), values
+
+
+def where_readable(filter: Filter) -> tuple[str, dict[str, Any]]:  # noqa: A002
+    """As ``where``, of exchanges whose texts the reader may read. Raises FilterError where there are none."""
+    if readers.rights().numbers_only:
+        raise FilterError(str(filter)[:60], "you may see numbers only; ask an administrator for the right")
+    condition, values = where(filter)
+    mine, names = readable()
+    return f"{condition} AND {mine}", values | names
+
+
+def within_rights(filter: Filter, *, texts: bool) -> Filter:  # noqa: A002
+    """The filter, narrowed to routes that the reader may read: what may be kept and asked by a job later.
+
+    ``texts``: what comes of it is texts. Raises FilterError where nothing is left.
+    """
+    rights = readers.rights()
+    mine = rights.texts if texts or any(map(_spells, filter.terms)) else rights.routes
+    if mine is None:
+        return filter
+    if not mine:
+        raise FilterError(str(filter)[:60], "you may see numbers only; ask an administrator for the right")
+    return filter.with_term(Equals("route", tuple(sorted(mine))))
+
+
+def readable() -> tuple[str, dict[str, Any]]:
+    """A condition over a route's name, and its values: that the reader may read the texts."""
+    texts = readers.rights().texts
+    if texts is None:
+        return "1", {}
+    return "`route` IN {readable:Array(String)}", {"readable": sorted(texts)}
+
+
+def _spells(term: Term) -> bool:
+    return isinstance(term, Words) or (isinstance(term, Equals) and term.name in SPELLING)
 
 
 def _cost(term: Compare, name: str) -> tuple[str, dict[str, Any]]:

@@ -93,6 +93,8 @@ def is_fresh(text: str) -> bool:
 def context(first: StoredExchange, second: StoredExchange) -> dict[str, Any]:
     """Everything that the page shows."""
     sides = (side("A", first), side("B", second))
+    if first.hidden or second.hidden:
+        return {"sides": sides, "hidden": True, "facts": facts(*sides)}
     return {
         "sides": sides,
         "asked": difference.words(asked(first), asked(second)),

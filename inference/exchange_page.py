@@ -82,7 +82,7 @@ def _answer(x: StoredExchange, choice: Choice, view: str, start: int) -> Answer:
 
 def context(x: StoredExchange, view: str, start: int) -> dict[str, Any]:
     """Everything that the exchange's page shows."""
-    subject = Subject(UUID(str(x.exchange_id)), x.attempt, x.weights, x.route)
+    subject = Subject(UUID(str(x.exchange_id)), x.attempt, x.weights, x.route, x.hidden)
     ending = account.ending(x.end_reason)
     return {
         "x": x,
@@ -100,7 +100,7 @@ def context(x: StoredExchange, view: str, start: int) -> dict[str, Any]:
         "tags": sorted(x.tags.items()),
         "curl": curl(x),
         "cost": cost(x),
-        "may_try": x.surface in AGAIN and not x.cleared,
+        "may_try": x.surface in AGAIN and not x.cleared and not x.hidden,
         "spans": steps(x),
         **after(x),
     }
@@ -116,7 +116,7 @@ def peek(x: StoredExchange) -> dict[str, Any]:
         "earlier": max(0, len(x.messages) - 1),
         "answers": answers(x, "", 0)[:1],
         "more": max(0, len(x.choices) - 1),
-        "panels": panels(Subject(UUID(str(x.exchange_id)), x.attempt, x.weights, x.route)),
+        "panels": panels(Subject(UUID(str(x.exchange_id)), x.attempt, x.weights, x.route, x.hidden)),
         "version_name": version_name(x.model, x.weights),
         **after(x),
     }
@@ -130,7 +130,7 @@ def nothing(x: StoredExchange) -> str:
 
 def after(x: StoredExchange) -> dict[str, Any]:
     """What came to be known of it later: feedback, the newest first, and whether the client had left."""
-    found = queries.events(x.exchange_id, x.trace_id)
+    found = queries.events(x.exchange_id, x.trace_id, x.route)
     return {
         "feedback": [event for event in reversed(found) if event.kind == "feedback"],
         "left_late": any(event.kind == "client_left" for event in found),
@@ -145,7 +145,7 @@ def cost(x: StoredExchange) -> float | None:
 
 def curl(x: StoredExchange) -> str:
     """The request as a command; "" when its bytes are gone or no text."""
-    found = queries.raw(x.exchange_id, x.attempt)
+    found = None if x.hidden else queries.raw(x.exchange_id, x.attempt)
     return reading.as_curl(settings.PROXY_URL, x.surface, found[0]) if found else ""
 
 

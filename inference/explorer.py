@@ -167,10 +167,11 @@ def newer(asked: QueryDict) -> dict[str, Any]:
     since = cursor(asked.get("newest", ""))
     try:
         chosen = filters.parse(asked.get("q", ""))
+        new = queries.count(chosen, newer_than=since) if since else 0
     except FilterError:
         return {"new": 0}
     return {
-        "new": queries.count(chosen, newer_than=since) if since else 0,
+        "new": new,
         "new_url": url(chosen),
         "poll_url": url(chosen, newest=since or ""),
     }

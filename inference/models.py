@@ -416,3 +416,8 @@ class SavedView(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("saved-view", args=[self.pk])
+
+
+# Rooms of their own, which Django looks for here.
+from inference.audit import Look  # noqa: E402, F401
+from inference.reading_rights import ReadingRight  # noqa: E402, F401

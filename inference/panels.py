@@ -27,6 +27,8 @@ class Subject:
     attempt: int
     weights: str
     route: str
+    hidden: bool = False
+    """Whether the reader may see numbers only: no text of it then, nor what people wrote of it."""
 
 
 Source = Callable[[Subject], list[Panel]]

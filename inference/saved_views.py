@@ -15,7 +15,7 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_GET, require_POST
 
 from inference import explorer, filters
-from inference.access import engineer_required, is_operator
+from inference.access import is_operator, reader_required
 from inference.models import SavedView
 
 MOST = 200
@@ -35,7 +35,7 @@ def context(request: HttpRequest) -> dict[str, Any]:
 
 
 @require_GET
-@engineer_required
+@reader_required
 def saved_view(request: HttpRequest, pk: int) -> HttpResponse:
     """Open a view: the explorer with its filter. Somebody else's that is not shared is not there."""
     assert isinstance(request.user, User)
@@ -44,7 +44,7 @@ def saved_view(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @require_POST
-@engineer_required
+@reader_required
 def save_view(request: HttpRequest) -> HttpResponse:
     """Keep a filter under a name; one's own of that name is replaced, so twice is once."""
     assert isinstance(request.user, User)
@@ -67,7 +67,7 @@ def save_view(request: HttpRequest) -> HttpResponse:
 
 
 @require_POST
-@engineer_required
+@reader_required
 def remove_view(request: HttpRequest, pk: int) -> HttpResponse:
     """Remove one's own view; an operator also a shared one. Its filter stays on the page."""
     assert isinstance(request.user, User)

@@ -77,6 +77,8 @@ class ExchangeSummary:
     least_p: float | None
     question: str
     answer: str
+    hidden: bool = False
+    """Whether the reader may see numbers only: then there is neither question nor answer."""
 
     @property
     def cursor(self) -> Cursor:
@@ -152,6 +154,8 @@ class StoredExchange:
     """Why its bodies are gone: ``expired``; empty: they are here."""
     masked: int = 0
     """How many values were masked before it was stored."""
+    hidden: bool = False
+    """Whether the reader may see numbers only: then there is no text and no token."""
 
     @property
     def seconds(self) -> float:
@@ -204,6 +208,8 @@ class StoredTurn:
     least_p: float | None
     cleared: str = ""
     """Why its bodies are gone; empty: they are here."""
+    hidden: bool = False
+    """Whether the reader may see numbers only: then there is no text."""
 
     @property
     def seconds(self) -> float:

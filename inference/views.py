@@ -1,8 +1,9 @@
-"""Pages about exchanges: the explorer, one exchange, its bytes, a conversation. For engineers."""
+"""Pages about exchanges: the explorer, one exchange, its bytes, a conversation. For who may read any."""
 
 from typing import Any
 from uuid import UUID
 
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -10,15 +11,16 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_GET
 
 from inference import diff_page, exchange_page, explorer, filters, queries, saved_views, session_page
-from inference.access import engineer_required
+from inference.access import reader_required
 from inference.clickhouse import Unavailable
 from inference.queries import StoredExchange
+from inference.readers import HiddenError
 
 BYTES_SHOWN = 200_000
 
 
 @require_GET
-@engineer_required
+@reader_required
 def exchanges(request: HttpRequest) -> HttpResponse:
     """What products asked and the model answered, filtered by a line of text.
 
@@ -72,7 +74,7 @@ def _newer(request: HttpRequest) -> HttpResponse:
 
 
 @require_GET
-@engineer_required
+@reader_required
 def exchange(request: HttpRequest, exchange_id: UUID) -> HttpResponse:
     """One exchange, as a person reads it."""
     attempt = _whole(request.GET.get("attempt", ""))
@@ -88,13 +90,15 @@ def exchange(request: HttpRequest, exchange_id: UUID) -> HttpResponse:
 
 
 @require_GET
-@engineer_required
+@reader_required
 def exchange_raw(request: HttpRequest, exchange_id: UUID) -> HttpResponse:
     """The client's body and the engine's answer as they were; ``?part=`` downloads one."""
     try:
         found = queries.raw(exchange_id, _whole(request.GET.get("attempt", "")))
     except Unavailable:
         return _unavailable(request)
+    except HiddenError as error:
+        raise PermissionDenied("You may see numbers only of this route.") from error
     if found is None:
         return _not_stored(request, exchange_id)
     parts = dict(zip(("request", "response"), found, strict=True))
@@ -107,7 +111,7 @@ def exchange_raw(request: HttpRequest, exchange_id: UUID) -> HttpResponse:
 
 
 @require_GET
-@engineer_required
+@reader_required
 def diff(request: HttpRequest) -> HttpResponse:
     """Two exchanges, ``?a=`` and ``?b=`` (or two of ``?id=``); without both, asks for them."""
     first, second = pair(request.GET)
@@ -148,7 +152,7 @@ def _named(text: str) -> StoredExchange | None:
 
 
 @require_GET
-@engineer_required
+@reader_required
 def session(request: HttpRequest, session: str) -> HttpResponse:
     """A conversation's turns, oldest first, a page at a time."""
     try:

@@ -11,6 +11,7 @@ from django import conf
 from django.core.management.commands import flush
 from hypothesis import settings
 
+from inference import readers
 from tests.patience import patiently
 
 # How long an example takes says something of the machine, not of the code.
@@ -30,6 +31,13 @@ def pytest_configure() -> None:
     conf.settings.WHITENOISE_AUTOREFRESH = True
     # A password made to be slow to guess takes longer than most tests.
     conf.settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
+def asked_by_the_system() -> Iterator[None]:
+    """What a test asks the trace store itself, it asks for nobody; pages ask for their readers."""
+    with readers.as_the_system():
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from bench.store import fill, sample
 from bench.store.pages import questions
-from inference import clickhouse, storing
+from inference import clickhouse, readers, storing
 from inference.clickhouse import Store
 from inference.drain import read_status
 from inference.exchange import parse
@@ -62,6 +62,7 @@ def filled(size: int) -> Store:
     return store
 
 
+@readers.as_the_system()
 def pages(folder: Path, count: int) -> list[Answered]:
     """Every page's queries, again and again, while a drain has ``count`` exchanges to store."""
     spool(folder, count, first=5_000_000)

@@ -71,6 +71,8 @@ def why_not(x: StoredExchange) -> str:
     """Why this exchange can't be asked again, as a sentence; "" when it can."""
     if x.surface not in exchange_page.AGAIN:
         return "Only chats and completions can be asked again."
+    if x.hidden:
+        return "You may see numbers only of this route, so its questions aren’t yours to ask."
     if x.cleared:
         return "What was asked is not kept any longer."
     if not settings.EVALUATION_KEY:

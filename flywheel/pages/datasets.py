@@ -18,9 +18,9 @@ from django.views.decorators.http import require_GET
 from annotations.models import Annotation, Queue
 from flywheel import charts, datasets, jobs
 from flywheel.models import Dataset, DatasetRow, DatasetVersion
+from flywheel.pages import copied, keys, lineage, live
 from flywheel.pages import jobs as job_pages
-from flywheel.pages import keys, lineage, live
-from inference import explorer, filters
+from inference import conditions, explorer, filters, readers
 from inference.access import engineer_required
 from inference.clickhouse import Unavailable
 from inference.filters import Filter, FilterError
@@ -73,7 +73,8 @@ class RecipeForm(forms.Form):
     def clean_filter(self) -> Filter:
         """The filter itself; a part not understood is named."""
         try:
-            return filters.parse(self.cleaned_data["filter"])
+            chosen = filters.parse(self.cleaned_data["filter"])
+            return conditions.within_rights(chosen, texts=False) if chosen.terms else chosen
         except FilterError as error:
             raise forms.ValidationError(told(error)) from error
 
@@ -179,6 +180,8 @@ def dataset_new(request: HttpRequest) -> HttpResponseBase:
     if form.is_valid() and status != HTTPStatus.SERVICE_UNAVAILABLE:
         try:
             context |= _planned(form)
+            if copied.hidden_from(user, form.cleaned_data["queue"]):
+                context["balance"] = []
         except FilterError as error:
             form.add_error("filter", told(error))
         except Unavailable:
@@ -240,14 +243,18 @@ def dataset_version(request: HttpRequest, name: str, number: int) -> HttpRespons
 
 
 def _contents(request: HttpRequest, version: DatasetVersion) -> dict[str, Any]:
-    rows = _some_rows(version, request.GET.get("from", ""))
+    hidden = copied.hidden_from(request.user, version.dataset.queue)
+    rows = [] if hidden else _some_rows(version, request.GET.get("from", ""))
+    for row in rows:
+        readers.saw(row.item.exchange_id)
     recipe = datasets.Recipe.from_dict(version.recipe)
     return {
+        "hidden": hidden,
         "chips": [explorer.Link(str(term), explorer.url(Filter((term,)))) for term in recipe.filter.terms],
         "filter_url": explorer.url(recipe.filter),
         "again_url": again(version),
         "funnel": funnel(version.left_out, version.train_rows, version.exam_rows, version.dataset.queue),
-        "balance": balance(version.balance),
+        "balance": [] if hidden else balance(version.balance),
         "sources": judged_by(version.sources),
         "rows": rows,
         "others": rows[-1].hash[:8] if rows else "",

@@ -5,6 +5,7 @@ from typing import Any
 
 from django import forms
 from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
@@ -14,10 +15,11 @@ from django.views.decorators.http import require_GET
 
 from flywheel import charts, evaluation, gate, jobs, statistics
 from flywheel.models import DatasetVersion, Evaluation, EvaluationCase
+from flywheel.pages import copied, keys, lineage, live
 from flywheel.pages import datasets as dataset_pages
 from flywheel.pages import jobs as job_pages
-from flywheel.pages import keys, lineage, live
 from flywheel.templatetags.flywheel import percent, percent_range
+from inference import readers
 from inference.access import engineer_required
 from inference.models import ModelVersion, Route, RouteTarget
 
@@ -133,7 +135,8 @@ def evaluation_page(request: HttpRequest, pk: int) -> HttpResponse:
     if not live.is_fragment(request):
         context["lineage"] = lineage.of_evaluation(found)
         if context["comparison"]:
-            context |= _pictures(found, context["comparison"], context["decision"])
+            hidden = copied.hidden_from(request.user, found.dataset_version.dataset.queue)
+            context |= _pictures(found, context["comparison"], context["decision"], hidden=hidden)
     return live.respond(
         request,
         "flywheel/evaluation.html",
@@ -164,22 +167,28 @@ def cells(difference: statistics.Difference) -> list[Cell]:
     ]
 
 
-def _pictures(found: Evaluation, compared: statistics.Comparison, decision: gate.Decision) -> dict[str, Any]:
+def _pictures(
+    found: Evaluation, compared: statistics.Comparison, decision: gate.Decision, *, hidden: bool
+) -> dict[str, Any]:
+    """``hidden``: without the right answers, which are texts."""
     return {
-        "rates_chart": rates_chart(compared),
+        "hidden": hidden,
+        "queue": found.dataset_version.dataset.queue,
+        "rates_chart": rates_chart(compared, "" if hidden else compared.majority_answer),
         "difference_chart": difference_chart(decision, compared),
         "cells": cells(compared.over_baseline),
-        "slices": evaluation.slices(found)[:WORST_SLICES],
+        "slices": [] if hidden else evaluation.slices(found)[:WORST_SLICES],
         "sources": dataset_pages.judged_by(found.dataset_version.sources),
         "rolled_out": found.rollouts.exists(),
         "more_exam_rows": found.dataset_version.exam_rows + (decision.cases_needed or 0),
     }
 
 
-def rates_chart(compared: statistics.Comparison) -> SafeString:
-    """Majority class, base and candidate on one axis from 0 to 100 %."""
+def rates_chart(compared: statistics.Comparison, majority: str) -> SafeString:
+    """Majority class, base and candidate on one axis from 0 to 100 %. ``majority``: its answer, or ""."""
+    always = f"always “{Truncator(majority).chars(18)}”" if majority else "always the same"
     named = [
-        (f"always “{Truncator(compared.majority_answer).chars(18)}”", compared.majority, "quiet"),
+        (always, compared.majority, "quiet"),
         ("what answers now", compared.baseline, "current"),
         ("candidate", compared.candidate, "second"),
     ]
@@ -248,7 +257,14 @@ SHOWN = {
 @engineer_required
 def cases(request: HttpRequest, pk: int) -> HttpResponse:
     """The cases behind a number, by outcome and by right answer."""
-    found = get_object_or_404(Evaluation.objects.select_related("route", "baseline", "candidate"), pk=pk)
+    found = get_object_or_404(
+        Evaluation.objects.select_related(
+            "route", "baseline", "candidate", "dataset_version__dataset__queue"
+        ),
+        pk=pk,
+    )
+    if copied.hidden_from(request.user, found.dataset_version.dataset.queue):
+        raise PermissionDenied("Its cases are copies from a queue that you may not read.")
     show = request.GET.get("show", "all")
     show = show if show in SHOWN else "all"
     expected = request.GET.get("expected", "")
@@ -256,6 +272,10 @@ def cases(request: HttpRequest, pk: int) -> HttpResponse:
     chosen = chosen.filter(expected=expected) if expected else chosen
     after = request.GET.get("after", "")
     page, older = _page(chosen, int(after) if after.isdecimal() else 0)
+    for case in page:
+        for answered in (case.baseline_exchange, case.candidate_exchange):
+            if answered:
+                readers.saw(answered, found.route.name)
     context = {
         "evaluation": found,
         "cases": page,

@@ -18,5 +18,12 @@ def beside(subject: Subject) -> list[Panel]:
         found.append(Panel("What made this version", "flywheel/parts/panel_made.html", {"runs": made}, 60))
     use = lineage.of_exchange(subject.exchange_id)
     if use.rows or use.cases:
-        found.append(Panel("What became of it", "flywheel/parts/panel_use.html", {"use": use}, 70))
+        found.append(
+            Panel(
+                "What became of it",
+                "flywheel/parts/panel_use.html",
+                {"use": use, "hidden": subject.hidden},
+                70,
+            )
+        )
     return found

@@ -13,9 +13,9 @@ from django.views.decorators.http import require_GET
 
 from flywheel import charts, jobs, training
 from flywheel.models import DatasetVersion, TrainingRun
+from flywheel.pages import copied, keys, lineage, live
 from flywheel.pages import datasets as dataset_pages
 from flywheel.pages import jobs as job_pages
-from flywheel.pages import keys, lineage, live
 from flywheel.templatetags.flywheel import number
 from inference.access import engineer_required
 from inference.models import ModelVersion
@@ -172,6 +172,8 @@ def training_run(request: HttpRequest, pk: int) -> HttpResponse:
         return _log(request, run)
     steps = training.metrics(run)
     said = training.answers(run)
+    queue = run.dataset_version.dataset.queue
+    hidden = copied.hidden_from(request.user, queue)
     context: dict[str, Any] = {
         "run": run,
         "job": run.job,
@@ -183,7 +185,9 @@ def training_run(request: HttpRequest, pk: int) -> HttpResponse:
         "falling": _trend(steps),
         "loss": loss_chart(steps),
         "small": small_charts(steps),
-        "phrases": phrases(said),
+        "hidden": hidden,
+        "queue": queue,
+        "phrases": [] if hidden else phrases(said),
         "checkpoints": [each.step for each in said],
     }
     if not live.is_fragment(request):

@@ -10,8 +10,9 @@ from uuid import UUID
 
 import orjson
 
+from inference import readers
 from inference.answer import Choice
-from inference.conditions import AT
+from inference.conditions import AT, readable
 from inference.queries.asking import FAILED, ask
 from inference.stored import Conversation, Cursor, StoredTurn, microseconds
 
@@ -27,13 +28,14 @@ _TURN = (
 
 def conversation(name: str) -> Conversation | None:
     """What a conversation came to; None when there is none of this name."""
+    mine, values = _named()
     row = ask(
         "SELECT count() AS n, min(started_at) AS first_at, max(started_at) AS last_at, "  # noqa: S608
         "sum(prompt_tokens) AS prompt, sum(completion_tokens) AS completion, "
         f"{FAILED} AS failed, "
         "arraySort(groupUniqArray(20)(toString(model))) AS models "
-        "FROM exchanges WHERE conversation = {name:String}",
-        {"name": name},
+        f"FROM exchanges WHERE conversation = {{name:String}} AND {mine}",
+        {**values, "name": name},
     )[0]
     if not row["n"]:
         return None
@@ -52,7 +54,8 @@ def turns(
     name: str, after: Cursor | None = None, limit: int = TURNS
 ) -> tuple[list[StoredTurn], Cursor | None]:
     """Turns of a conversation, oldest first, behind ``after``; and where the next page begins, if any."""
-    sql, values = "conversation = {name:String}", {"name": name, "most": limit + 1}
+    mine, values = _named()
+    sql, values = f"conversation = {{name:String}} AND {mine}", {**values, "name": name, "most": limit + 1}
     if after is not None:
         place = f"({AT.format('at')}, {{id:UUID}}, {{attempt:UInt8}})"
         sql += f" AND (started_at, exchange_id, attempt) > {place}"
@@ -66,6 +69,12 @@ def turns(
     least = _least(name, shown[0]["started_at"], shown[-1]["started_at"]) if shown else {}
     found = [_turn(row, least) for row in shown]
     return found, found[-1].cursor if len(rows) > limit else None
+
+
+def _named() -> tuple[str, dict[str, Any]]:
+    """A condition: without a session a conversation's name is a hash of a text, for those who read texts."""
+    condition, values = readable()
+    return f"(session != '' OR {condition})", values
 
 
 def _least(name: str, first: Any, last: Any) -> dict[tuple[str, int], float]:
@@ -87,7 +96,8 @@ def _turn(row: dict[str, Any], least: dict[tuple[str, int], float]) -> StoredTur
         exchange_id=exchange_id,
         messages=row["sent"],
         asked=since_the_answer(messages),
-        choices=[Choice(**choice) for choice in orjson.loads(row["choices"])],
+        choices=[Choice(**choice) for choice in orjson.loads(row["choices"] or "[]")],
+        hidden=readers.hides(row["route"]),
         least_p=least.get((exchange_id, row["attempt"])),
     )
 

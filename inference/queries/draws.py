@@ -10,7 +10,7 @@ from uuid import UUID
 
 import orjson
 
-from inference.conditions import AT, where
+from inference.conditions import AT, where, where_readable
 from inference.filters import Filter
 from inference.queries import policies
 from inference.queries.asking import ask
@@ -19,7 +19,7 @@ from inference.stored import Candidate, Draw, microseconds
 
 _NAMED = 2000
 """Exchanges whose ids travel with one question."""
-_DRAWN = "exchange_id, attempt, started_at, conversation, `group`, mean_p, least_p"
+_DRAWN = "exchange_id, attempt, started_at, route, conversation, `group`, mean_p, least_p"
 
 
 def sample(
@@ -37,7 +37,7 @@ def sample(
     and ``weight``. ``newest``: the last ones, with probability 1. Raises ValueError for an unknown order.
     """
     policy = policies.Policy.parse(order)
-    sql, values = where(filter)
+    sql, values = where_readable(filter)
     chance = "((cityHash64(exchange_id, attempt, {seed:UInt64}) + 1) / 18446744073709551616)"
     wanted = "(end_reason = 'tool_calls' OR NOT answered)" if calls else "answered"
     matching = f"{sql} AND {wanted}"
@@ -75,7 +75,7 @@ def asked_the_same(filter: Filter, questions: Sequence[str]) -> list[Candidate]:
     Questions are compared as ``facts`` has them, cut: who needs the whole conversation to be the same
     compares messages.
     """
-    sql, values = where(filter)
+    sql, values = where_readable(filter)
     rows = ask(
         f"SELECT {_DRAWN} FROM facts FINAL WHERE {sql} AND answered "  # noqa: S608
         "AND question IN {questions:Array(String)} ORDER BY started_at DESC LIMIT 5 BY question",
@@ -147,7 +147,7 @@ def _bodies(rows: Sequence[dict[str, Any]], calls: bool) -> dict[tuple[str, int]
     for start in range(0, len(rows), 500):
         asked = rows[start : start + 500]
         bodies = ask(
-            f"SELECT exchange_id, attempt, messages, choices{more} FROM exchanges "  # noqa: S608
+            f"SELECT exchange_id, attempt, route, messages, choices{more} FROM exchanges "  # noqa: S608
             "WHERE conversation IN {conversations:Array(String)} AND exchange_id IN {ids:Array(UUID)}",
             {
                 "conversations": sorted({row["conversation"] for row in asked}),

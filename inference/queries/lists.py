@@ -9,13 +9,14 @@ from dataclasses import fields
 from datetime import timedelta
 from typing import Any
 
-from inference.conditions import AT, COLUMNS, where
+from inference import readers
+from inference.conditions import AT, COLUMNS, SPELLING, readable, where
 from inference.filters import NAMES, WORDS, Filter
 from inference.queries.asking import FAILED, ask
 from inference.rows import moment
 from inference.stored import Bucket, Cursor, ExchangeSummary, Page, microseconds
 
-_SUMMARY = ", ".join(f"`{field.name}`" for field in fields(ExchangeSummary))
+_SUMMARY = ", ".join(f"`{field.name}`" for field in fields(ExchangeSummary) if field.name != "hidden")
 
 
 def explore(
@@ -98,15 +99,17 @@ def suggest(name: str, beginning: str = "", limit: int = 20) -> list[str]:
         return [one for one in WORDS[name] if one.startswith(beginning)][:limit]
     if name not in NAMES or name in ("id", "trace"):
         return []
+    sql, values = readable() if name in SPELLING else ("1", {})
     rows = ask(
         f"SELECT toString({COLUMNS[name]}) AS value FROM facts "  # noqa: S608
-        "WHERE started_at > now() - INTERVAL 30 DAY "
+        f"WHERE {sql} AND started_at > now() - INTERVAL 30 DAY "
         "AND value != '' AND startsWith(value, {beginning:String}) "
         "GROUP BY value ORDER BY count() DESC, value LIMIT {most:UInt32}",
-        {"beginning": beginning, "most": limit},
+        {**values, "beginning": beginning, "most": limit},
     )
     return [row["value"] for row in rows]
 
 
 def _summary(row: dict[str, Any]) -> ExchangeSummary:
-    return ExchangeSummary(**{**row, "exchange_id": str(row["exchange_id"])})
+    shown = {"exchange_id": str(row["exchange_id"]), "hidden": readers.hides(row["route"])}
+    return ExchangeSummary(**{**row, **shown})

@@ -10,21 +10,22 @@ from uuid import UUID
 
 import orjson
 
-from inference import packing
+from inference import packing, readers
 from inference.answer import Choice, Tokens
-from inference.clickhouse import connect
 from inference.conditions import AT, CLOCK_MARGIN, clamp
 from inference.events import began_us
 from inference.otlp import KEY
 from inference.queries.asking import ask
 from inference.stored import Span, StoredEvent, StoredExchange
 
-_STORED = ", ".join(f"`{field.name}`" for field in fields(StoredExchange) if field.name != "tokens")
+_STORED = ", ".join(
+    f"`{field.name}`" for field in fields(StoredExchange) if field.name not in ("tokens", "hidden")
+)
 _PACKED = ", ".join(f"`{name}`" for name in packing.COLUMNS)
 _PLAIN_COLUMNS = ("ids", "logprobs", "top_ids", "top_logprobs", "top_offsets")
 _PLAIN = ", ".join(_PLAIN_COLUMNS)
 _ONE_TIME = f"started_at = {AT.format('at')} AND exchange_id = {{id:UUID}} AND attempt = {{attempt:UInt8}}"
-_ONE = f"conversation = {{conversation:String}} AND {_ONE_TIME}"
+_ONE = f"conversation = {{place:String}} AND {_ONE_TIME}"
 
 
 def exchange(exchange_id: str | UUID, attempt: int | None = None) -> StoredExchange | None:
@@ -38,42 +39,62 @@ def exchange(exchange_id: str | UUID, attempt: int | None = None) -> StoredExcha
     )
     if not row:
         return None
+    if readers.hides(row[0]["route"]):
+        return _stored(row[0], [])
     tokens = ask(
         f"SELECT choice, source, {_PACKED}, {_PLAIN} FROM tokens "  # noqa: S608
         f"WHERE {_ONE_TIME} ORDER BY choice, source, stored_at DESC LIMIT 1 BY choice, source",
         key,
+        (key["id"], row[0]["route"]),
     )
     return _stored(row[0], [_tokens(one) for one in tokens])
 
 
 def raw(exchange_id: str | UUID, attempt: int | None = None) -> tuple[bytes, bytes] | None:
-    """The client's body and the answer it got, byte for byte (the engine's own: see inference.kept)."""
+    """The client's body and the answer it got, byte for byte (the engine's own: see inference.kept). None:
+    not stored. Raises readers.HiddenError for those who may see numbers only.
+    """
     key = _locate(exchange_id, attempt)
     if key is None:
         return None
-    found = connect().query(
+    if readers.hides(key["route"]):
+        raise readers.HiddenError
+    found = ask(
         f"SELECT request, response FROM exchanges WHERE {_ONE} LIMIT 1",  # noqa: S608
         key,
+        (key["id"], key["route"]),
         query_formats={"String": "bytes"},
     )
-    return tuple(found.result_rows[0]) if found.result_rows else None
+    return (found[0]["request"], found[0]["response"]) if found else None
 
 
-def events(exchange_id: str | UUID, trace_id: str = "") -> list[StoredEvent]:
-    """What was said of an exchange, or of its trace, in order; at most 500."""
+def events(exchange_id: str | UUID, trace_id: str = "", route: str = "") -> list[StoredEvent]:
+    """What was said of an exchange (of this route), or of its trace, in order; at most 500.
+
+    Of what was said of others of its trace, only those see it who may read every route.
+    """
+    alone = "" if readers.rights().routes is None else " AND events.exchange_id IN ({nobody:UUID}, {id:UUID})"
     rows = ask(
-        "SELECT toString(event_id) AS event_id, kind, at, source, data, "  # noqa: S608
+        "SELECT toString(event_id) AS event_id, kind, at, source, data, thumbs, score, "  # noqa: S608
         "if(exchange_id = {nobody:UUID}, '', toString(exchange_id)) AS exchange_id FROM events "
         f"WHERE (started_at = {AT.format('began')} AND events.exchange_id = {{id:UUID}}) "
-        "OR (events.trace_id = {trace:String} AND {trace:String} != '') ORDER BY at, event_id LIMIT 500",
+        f"OR (events.trace_id = {{trace:String}} AND {{trace:String}} != ''{alone}) "
+        "ORDER BY at, event_id LIMIT 500",
         {
             "began": began_us(str(exchange_id)),
             "id": str(exchange_id),
             "trace": trace_id,
             "nobody": str(UUID(int=0)),
         },
+        (str(exchange_id), route),
     )
-    return [StoredEvent(**{**row, "data": orjson.loads(row["data"])}) for row in rows]
+    return [_event(row, row.pop("thumbs"), row.pop("score")) for row in rows]
+
+
+def _event(row: dict[str, Any], thumbs: str, score: float | None) -> StoredEvent:
+    """With what is left of it where its words are hidden."""
+    data = orjson.loads(row["data"]) if row["data"] else {"thumbs": thumbs, "score": score}
+    return StoredEvent(**{**row, "data": data})
 
 
 def spans(trace_id: str) -> list[Span]:
@@ -145,8 +166,8 @@ def _locate(exchange_id: str | UUID, attempt: int | None) -> dict[str, Any] | No
     near = f"started_at BETWEEN {AT.format('first')} AND {AT.format('last')} AND "
     for place in (near, ""):
         rows = ask(
-            "SELECT toUnixTimestamp64Micro(started_at) AS at, conversation, attempt FROM facts "  # noqa: S608
-            f"WHERE {place}{chosen}exchange_id = {{id:UUID}} ORDER BY attempt DESC LIMIT 1",
+            "SELECT toUnixTimestamp64Micro(started_at) AS at, conversation AS place, attempt, route "  # noqa: S608
+            f"FROM facts WHERE {place}{chosen}exchange_id = {{id:UUID}} ORDER BY attempt DESC LIMIT 1",
             values,
         )
         if rows:
@@ -164,8 +185,9 @@ def _tokens(row: dict[str, Any]) -> Tokens:
 def _stored(row: dict[str, Any], tokens: Iterable[Tokens]) -> StoredExchange:
     made = {
         "exchange_id": str(row["exchange_id"]),
-        "messages": orjson.loads(row["messages"]),
-        "choices": [Choice(**choice) for choice in orjson.loads(row["choices"])],
-        "params": orjson.loads(row["params"]),
+        "messages": orjson.loads(row["messages"] or "[]"),
+        "choices": [Choice(**choice) for choice in orjson.loads(row["choices"] or "[]")],
+        "params": orjson.loads(row["params"] or "{}"),
+        "hidden": readers.hides(row["route"]),
     }
     return StoredExchange(**{**row, **made, "tokens": list(tokens)})

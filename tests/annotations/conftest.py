@@ -4,10 +4,11 @@ import uuid
 from collections.abc import Callable
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from django.utils import timezone
 
 from annotations.models import Item, Queue
+from tests import people
 
 LABELS = ["Circulatory", "Digestive", "Respiratory", "Skin"]
 
@@ -28,9 +29,7 @@ def bob(db: None) -> User:
 
 @pytest.fixture
 def carol(db: None) -> User:
-    user = person("carol")
-    user.groups.add(Group.objects.get_or_create(name="engineers")[0])
-    return user
+    return people.engineer("carol")
 
 
 @pytest.fixture

@@ -190,7 +190,7 @@ def test_queries_are_bounded(wheel: Wheel, django_assert_max_num_queries: Django
     for address, most in (
         ("/evaluations/", 11),
         (page, 18),
-        (f"{page}cases/", 11),
+        (f"{page}cases/", 13),
         ("/evaluations/new/", 30),
     ):
         with django_assert_max_num_queries(most):

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from inference import filters, queries
+from inference import filters, queries, readers
 from inference.clickhouse import Unavailable
 from inference.queries import Cursor, ExchangeSummary
 
@@ -25,6 +25,7 @@ class Command(BaseCommand):
         parser.add_argument("--limit", type=int, default=50, help="at most so many (50)")
         parser.add_argument("--count", action="store_true", help="only about how many there are")
 
+    @readers.as_the_system()
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             chosen = filters.parse(options["filter"])
