@@ -147,12 +147,17 @@ class Place:
 def context(asked: QueryDict) -> dict[str, Any]:
     """Everything the page shows. Raises Unavailable when the trace store can't be asked."""
     line = asked.get("q", "").strip()
+    sessions = f"{reverse('sessions')}?{urlencode({'q': line})}" if line else reverse("sessions")
+    return {"sessions_url": sessions} | _context(asked, line)
+
+
+def _context(asked: QueryDict, line: str) -> dict[str, Any]:
     try:
         chosen = filters.parse(line)
         place = Place.of(asked)
         page = queries.explore(chosen, place.before, LIMIT, after=place.after)
     except (FilterError, RejectedError) as error:
-        return {"line": line, "error": _fault(error, line), "quick": quick(Filter())}
+        return {"line": line, "error": fault(error, line), "quick": quick(Filter())}
     shown = {"line": str(chosen) or line, "text": str(chosen), "filter": chosen, "chips": chips(chosen)}
     if not page.rows and not chosen.terms and not (place.before or place.after):
         return shown | {"none_ever": True, "first_request": first_request()}
@@ -177,7 +182,7 @@ def newer(asked: QueryDict) -> dict[str, Any]:
     }
 
 
-def _fault(error: Exception, line: str) -> FilterError:
+def fault(error: Exception, line: str) -> FilterError:
     """What could be read but not asked is a fault of the filter too."""
     return error if isinstance(error, FilterError) else FilterError(line[:60], "this can't be asked")
 

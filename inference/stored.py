@@ -99,6 +99,66 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What exchanges came to. ``least_p``: of the least sure token of all; None without tokens."""
+
+    exchanges: int
+    failed: int
+    first_at: datetime
+    last_at: datetime
+    user: str
+    """One of its users: a conversation has seldom more."""
+    least_p: float | None
+    by_model: dict[str, tuple[int, int]]
+    """Prompt and completion tokens by version."""
+
+    @classmethod
+    def of(cls, model: str, prompt_tokens: int, completion_tokens: int, **rest: Any) -> Spent:
+        """What one version answered."""
+        return cls(by_model={model: (prompt_tokens, completion_tokens)}, **rest)
+
+    def __add__(self, other: Spent) -> Spent:
+        known = [one for one in (self.least_p, other.least_p) if one is not None]
+        return Spent(
+            self.exchanges + other.exchanges,
+            self.failed + other.failed,
+            min(self.first_at, other.first_at),
+            max(self.last_at, other.last_at),
+            self.user or other.user,
+            min(known, default=None),
+            self.by_model | other.by_model,
+        )
+
+    @property
+    def prompt_tokens(self) -> int:
+        return sum(prompt for prompt, _ in self.by_model.values())
+
+    @property
+    def completion_tokens(self) -> int:
+        return sum(completion for _, completion in self.by_model.values())
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSummary:
+    """A conversation in a list, with the newest question that matched, cut."""
+
+    name: str
+    session: str
+    """Empty for one that is told by how it begins."""
+    route: str
+    question: str
+    spent: Spent
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPage:
+    """Conversations, the one last spoken in first. ``older``: where to go on; None at the end."""
+
+    rows: list[SessionSummary]
+    older: Cursor | None
+
+
+@dataclass(frozen=True, slots=True)
 class Bucket:
     """A bar of the histogram: [start, end)."""
 

@@ -13,6 +13,7 @@ urlpatterns = [
     path("exchanges/views/<int:pk>/remove/", saved_views.remove_view, name="remove-view"),
     path("exchanges/<uuid:exchange_id>/", views.exchange, name="exchange"),
     path("exchanges/<uuid:exchange_id>/raw/", views.exchange_raw, name="exchange-raw"),
+    path("sessions/", views.sessions, name="sessions"),
     path("sessions/<path:session>/", views.session, name="session"),
     path("internal/routing", internal.routing_snapshot, name="routing-snapshot"),
     path("internal/spool", internal.spool, name="spool-report"),

@@ -10,7 +10,16 @@ from django.urls import reverse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_GET
 
-from inference import diff_page, exchange_page, explorer, filters, queries, saved_views, session_page
+from inference import (
+    diff_page,
+    exchange_page,
+    explorer,
+    filters,
+    queries,
+    saved_views,
+    session_list,
+    session_page,
+)
 from inference.access import reader_required
 from inference.clickhouse import Unavailable
 from inference.queries import StoredExchange
@@ -149,6 +158,19 @@ def _named(text: str) -> StoredExchange | None:
             return None
         whole = found[0]
     return queries.exchange(whole, _whole(attempt))
+
+
+@require_GET
+@reader_required
+def sessions(request: HttpRequest) -> HttpResponse:
+    """Conversations, the one last spoken in first, filtered by the explorer's line."""
+    try:
+        if pasted := explorer.pasted(request.GET.get("q", "")):
+            return redirect(pasted)
+        found = session_list.context(request.GET)
+    except Unavailable:
+        found = {"down": True, "line": request.GET.get("q", "")}
+    return render(request, "inference/sessions.html", found)
 
 
 @require_GET

@@ -11,6 +11,7 @@ from inference.queries.draws import asked_the_same, matching, sample
 from inference.queries.judged import Approval, approval
 from inference.queries.lists import count, explore, histogram, suggest
 from inference.queries.one import events, exchange, find, raw, spans
+from inference.queries.session_lists import sessions
 from inference.stored import (
     ENDED_WELL,
     TOKENS_DEADLINE,
@@ -22,6 +23,8 @@ from inference.stored import (
     ExchangeSummary,
     Page,
     Served,
+    SessionPage,
+    SessionSummary,
     Span,
     StoredEvent,
     StoredExchange,
@@ -41,6 +44,8 @@ __all__ = [
     "ExchangeSummary",
     "Page",
     "Served",
+    "SessionPage",
+    "SessionSummary",
     "Span",
     "StoredEvent",
     "StoredExchange",
@@ -60,6 +65,7 @@ __all__ = [
     "microseconds",
     "raw",
     "sample",
+    "sessions",
     "spans",
     "suggest",
     "tokens_by_key",

@@ -75,6 +75,26 @@ def test_enter_shows_beside_j_shows_the_next_and_escape_closes(visit: Visit) -> 
     assert "peek" not in page.url
 
 
+def test_conversations_are_reached_and_read_by_keyboard(visit: Visit) -> None:
+    page = visit("/exchanges/?q=until:2026-12-31", people.engineer())
+    page.get_by_role("link", name="Conversations").press("Enter")
+    expect(page.locator("h1")).to_have_text("Conversations")
+    expect(page.get_by_label("Filter", exact=True)).to_have_value("until:2026-12-31")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    expect(page.locator("tbody tr").nth(1).locator(".asked a")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("ol.session")).to_contain_text("wheezing after exercise 11")
+
+
+@pytest.mark.parametrize("width", [320, 390, 1440])
+def test_conversations_fit_every_width(
+    visit: Visit, kept: None, sideways: Callable[[Page], int], width: int
+) -> None:
+    page = visit("/sessions/", people.engineer(), width)
+    assert sideways(page) <= 0
+
+
 def test_the_heat_map_in_the_panel_answers_to_keys(visit: Visit) -> None:
     page = visit("/exchanges/", people.engineer())
     page.locator("tbody .asked a").nth(1).click()

@@ -1,0 +1,116 @@
+"""Conversations by a filter, the one last spoken in first: a page of them, with what each came to.
+
+A conversation stands where its newest exchange that matches is, so a page reads the facts from there on and
+stops when it is full. Paged by that exchange's place, never by OFFSET.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from inference.conditions import AT, where
+from inference.filters import Filter
+from inference.queries.asking import FAILED, ask
+from inference.stored import Cursor, SessionPage, SessionSummary, Spent, microseconds
+
+ROUNDS = 5
+"""After which a page is given as it is, when most of what was found stood on an earlier one."""
+SPARE = 10
+"""So many more are looked at than a page holds: the one that it begins in mostly stood on the page before."""
+_PLACE = "(started_at, exchange_id, attempt)"
+_EDGE = f"({AT.format('edge')}, {{edge_id:UUID}}, {{edge_attempt:UInt8}})"
+_NUMBER = "cityHash64(conversation)"
+"""A conversation's name may be a hash of what was said in it; its number is as good to tell it by."""
+
+
+def sessions(filter: Filter, before: Cursor | None = None, limit: int = 50) -> SessionPage:  # noqa: A002
+    """Conversations in which something matches, at most ``limit``, from the newest or from ``before`` on.
+
+    A page may be short and still lead on.
+    """
+    found: list[dict[str, Any]] = []
+    edge, more = before, True
+    for _ in range(ROUNDS):
+        rows = _newest(filter, edge, limit + SPARE)
+        kept = _unlisted(filter, edge, rows)
+        room = limit - len(found)
+        found += kept[:room]
+        more = len(kept) > room or len(rows) == limit + SPARE
+        if more:
+            edge = _cursor(found[-1] if len(kept) > room else rows[-1])
+        if not more or 2 * len(found) >= limit:
+            break
+    spent = _spent([_name(row) for row in found]) if found else {}
+    shown = [_summary(row, spent[row["number"]]) for row in found if row["number"] in spent]
+    return SessionPage(shown, edge if more else None)
+
+
+def _summary(row: dict[str, Any], spent: Spent) -> SessionSummary:
+    return SessionSummary(_name(row), row["session"], row["route"], row["question"], spent)
+
+
+def _newest(filter: Filter, before: Cursor | None, limit: int) -> list[dict[str, Any]]:  # noqa: A002
+    """The newest match of each conversation, of those older than ``before``."""
+    sql, values = where(filter)
+    if before is not None:
+        sql += f" AND started_at <= {AT.format('edge')} AND {_PLACE} < {_EDGE}"
+        values |= _edge(before)
+    return ask(
+        "SELECT exchange_id, attempt, started_at, route, conversation, session, question, "  # noqa: S608
+        f"{_NUMBER} AS number FROM facts WHERE {sql} AND conversation != '' "
+        "ORDER BY started_at DESC, exchange_id DESC, attempt DESC "
+        "LIMIT 1 BY conversation LIMIT {most:UInt32}",
+        {**values, "most": limit},
+    )
+
+
+def _unlisted(filter: Filter, before: Cursor | None, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:  # noqa: A002
+    """Without those that came earlier, because they have a newer match."""
+    if before is None or not rows:
+        return rows
+    sql, values = where(filter)
+    earlier = ask(
+        f"SELECT DISTINCT {_NUMBER} AS number FROM facts WHERE {sql} "  # noqa: S608
+        f"AND conversation IN {{names:Array(String)}} AND started_at >= {AT.format('edge')} "
+        f"AND {_PLACE} >= {_EDGE}",
+        {**values, **_edge(before), "names": [_name(row) for row in rows]},
+    )
+    gone = {row["number"] for row in earlier}
+    return [row for row in rows if row["number"] not in gone]
+
+
+def _spent(names: list[str]) -> dict[int, Spent]:
+    """What whole conversations came to, also what does not match, by number."""
+    columns = "conversation, started_at, exchange_id, attempt, user, model, end_reason, least_p"
+    rows = ask(
+        f"SELECT {_NUMBER} AS number, model, max(user) AS user, count() AS exchanges, {FAILED} AS failed, "  # noqa: S608
+        "min(started_at) AS first_at, max(started_at) AS last_at, min(least_p) AS least_p, "
+        "sum(prompt_tokens) AS prompt_tokens, sum(completion_tokens) AS completion_tokens FROM "
+        f"(SELECT {columns}, prompt_tokens, completion_tokens FROM facts "
+        "WHERE conversation IN {names:Array(String)} "
+        "ORDER BY stored_at DESC LIMIT 1 BY started_at, exchange_id, attempt) GROUP BY conversation, model",
+        {"names": names},
+    )
+    found: dict[int, Spent] = {}
+    for row in rows:
+        number = row.pop("number")
+        part = Spent.of(**row)
+        found[number] = found[number] + part if number in found else part
+    return found
+
+
+def _name(row: dict[str, Any]) -> str:
+    name: str = row["session"] or row["conversation"]
+    return name
+
+
+def _cursor(row: dict[str, Any]) -> Cursor:
+    return Cursor(row["started_at"], str(row["exchange_id"]), row["attempt"])
+
+
+def _edge(before: Cursor) -> dict[str, Any]:
+    return {
+        "edge": microseconds(before.started_at),
+        "edge_id": before.exchange_id,
+        "edge_attempt": before.attempt,
+    }
