@@ -16,10 +16,11 @@ from django.http import QueryDict
 from django.urls import reverse
 from django.utils.http import urlencode
 
-from inference import account, filters, queries
+from inference import columns, filters, lookups, queries
 from inference.clickhouse import RejectedError
+from inference.columns import Cell, Column
 from inference.filters import Equals, Filter, FilterError, Term, Time
-from inference.heatmap import heat
+from inference.lookups import Price
 from inference.models import Route
 from inference.queries import Bucket, Cursor, ExchangeSummary, Page
 
@@ -32,7 +33,7 @@ QUICK = (
     ("failed", "end:engine_died,engine_error,engine_timeout,proxy_died,refused,bad_request"),
 )
 _AN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{8,32}")
-COLUMN, HEIGHT = 8, 64
+WIDTH, HEIGHT = 8, 64
 SPANS = ((60, 1, "second"), (3600, 60, "minute"), (86400, 3600, "hour"), (math.inf, 86400, "day"))
 
 
@@ -53,13 +54,12 @@ class Row:
     url: str
     peek_url: str
     shown: bool
-    version_url: str
-    ending: account.Ending
-    heat: str
+    cells: list[tuple[Cell, str]]
+    """The chosen columns, each with the address that narrows to its value, or ""."""
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class Bar:
     """A bar of the histogram, in units of the drawing; its link narrows the list to its time."""
 
     x: int
@@ -117,6 +117,8 @@ class Place:
     peek: str = ""
     """The id of the exchange shown beside it, or ""."""
     attempt: int = 0
+    shown: tuple[Column, ...] = columns.chosen(())
+    """The chosen columns."""
 
     @classmethod
     def of(cls, asked: QueryDict) -> Self:
@@ -131,11 +133,16 @@ class Place:
             cursor(asked.get("after", "")),
             peek,
             int(attempt) if re.fullmatch("[0-9]{1,3}", attempt) else 0,
+            columns.chosen(asked.getlist("columns")),
         )
+
+    def link(self, chosen: Filter, **more: object) -> str:
+        """A list from its beginning, or from where ``more`` says, with the same columns."""
+        return url(chosen, columns=columns.text(self.shown), **more)
 
     def url(self, chosen: Filter, exchange_id: str = "", attempt: int = 0) -> str:
         """The same page with another exchange beside it, or none."""
-        return url(
+        return self.link(
             chosen,
             before=self.before or "",
             after=self.after or "",
@@ -152,13 +159,19 @@ def context(asked: QueryDict) -> dict[str, Any]:
 
 
 def _context(asked: QueryDict, line: str) -> dict[str, Any]:
+    place = Place.of(asked)
+    shown: dict[str, Any] = {
+        "columns": place.shown,
+        "columns_text": columns.text(place.shown),
+        "all_columns": [(one, one in place.shown) for one in columns.ALL],
+    }
     try:
         chosen = filters.parse(line)
-        place = Place.of(asked)
         page = queries.explore(chosen, place.before, LIMIT, after=place.after)
     except (FilterError, RejectedError) as error:
-        return {"line": line, "error": fault(error, line), "quick": quick(Filter())}
-    shown = {"line": str(chosen) or line, "text": str(chosen), "filter": chosen, "chips": chips(chosen)}
+        return shown | {"line": line, "error": fault(error, line), "quick": quick(Filter(), place)}
+    shown |= {"line": str(chosen) or line, "text": str(chosen), "filter": chosen}
+    shown |= {"chips": chips(chosen, place)}
     if not page.rows and not chosen.terms and not (place.before or place.after):
         return shown | {"none_ever": True, "first_request": first_request()}
     return shown | _list(chosen, page, place)
@@ -169,7 +182,7 @@ def newer(asked: QueryDict) -> dict[str, Any]:
 
     Raises Unavailable; a place or a filter that is none counts nothing.
     """
-    since = cursor(asked.get("newest", ""))
+    since, place = cursor(asked.get("newest", "")), Place.of(asked)
     try:
         chosen = filters.parse(asked.get("q", ""))
         new = queries.count(chosen, newer_than=since) if since else 0
@@ -177,8 +190,8 @@ def newer(asked: QueryDict) -> dict[str, Any]:
         return {"new": 0}
     return {
         "new": new,
-        "new_url": url(chosen),
-        "poll_url": url(chosen, newest=since or ""),
+        "new_url": place.link(chosen),
+        "poll_url": place.link(chosen, newest=since or ""),
     }
 
 
@@ -188,28 +201,32 @@ def fault(error: Exception, line: str) -> FilterError:
 
 
 def _list(chosen: Filter, page: Page, place: Place) -> dict[str, Any]:
+    prices = lookups.prices() if any(one.name == "cost" for one in place.shown) else {}
     found: dict[str, Any] = {
-        "rows": [row(each, chosen, place) for each in page.rows],
+        "rows": [row(each, chosen, place, prices) for each in page.rows],
         "count": queries.count(chosen),
-        "quick": quick(chosen),
-        "older_url": url(chosen, before=page.older) if page.older else "",
-        "newer_url": url(chosen, after=page.newer) if page.newer else "",
+        "quick": quick(chosen, place),
+        "older_url": place.link(chosen, before=page.older) if page.older else "",
+        "newer_url": place.link(chosen, after=page.newer) if page.newer else "",
+        "usual_url": url(chosen),
+        "brush_url": place.link(Filter()),
     }
     if page.rows and not page.newer:
-        found["poll_url"] = url(chosen, newest=page.rows[0].cursor)
-    return found | (histogram(chosen) if page.rows else {"drops": drops(chosen)})
+        found["poll_url"] = place.link(chosen, newest=page.rows[0].cursor)
+    return found | (histogram(chosen, place) if page.rows else {"drops": drops(chosen, place)})
 
 
-def row(each: ExchangeSummary, chosen: Filter, place: Place) -> Row:
+def row(each: ExchangeSummary, chosen: Filter, place: Place, prices: dict[str, Price]) -> Row:
+    price = prices.get(each.model)
+    dollars = price.dollars(each.prompt_tokens, each.completion_tokens) if price else None
+    cells = [columns.cell(column, each, dollars) for column in place.shown]
     attempt = f"?attempt={each.attempt}" if each.attempt else ""
     return Row(
         exchange=each,
         url=reverse("exchange", args=[UUID(each.exchange_id)]) + attempt,
         peek_url=place.url(chosen, each.exchange_id, each.attempt),
         shown=(each.exchange_id, each.attempt) == (place.peek, place.attempt),
-        version_url=url(chosen.with_term(Equals("model", (each.model,)))) if each.model else "",
-        ending=account.ending(each.end_reason),
-        heat="h0" if each.least_p is None else heat(each.least_p),
+        cells=[(one, place.link(chosen.with_term(one.term)) if one.term else "") for one in cells],
     )
 
 
@@ -227,7 +244,7 @@ def between(asked: QueryDict) -> str:
     rest = tuple(term for term in chosen.terms if not isinstance(term, Time))
     ends = (("since", asked.get("from", "")), ("until", asked.get("to", "")))
     times = tuple(Time(name, at) for name, text in ends if (at := _moment(text)))
-    return url(Filter((*rest, *times)))
+    return Place.of(asked).link(Filter((*rest, *times)))
 
 
 def _moment(text: str) -> datetime | None:
@@ -238,35 +255,37 @@ def _moment(text: str) -> datetime | None:
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
 
 
-def chips(chosen: Filter) -> list[Link]:
+def chips(chosen: Filter, place: Place) -> list[Link]:
     """Each part of the filter, with the address without it."""
-    return [Link(str(term), url(chosen.without(term))) for term in chosen.terms]
+    return [Link(str(term), place.link(chosen.without(term))) for term in chosen.terms]
 
 
-def quick(chosen: Filter) -> list[Link]:
+def quick(chosen: Filter, place: Place) -> list[Link]:
     """Often wanted parts that the filter has not."""
     offered = ((text, filters.parse(part).terms[0]) for text, part in QUICK)
-    return [Link(text, url(chosen.with_term(term))) for text, term in offered if term not in chosen.terms]
+    return [
+        Link(text, place.link(chosen.with_term(term))) for text, term in offered if term not in chosen.terms
+    ]
 
 
-def drops(chosen: Filter) -> list[Link]:
+def drops(chosen: Filter, place: Place) -> list[Link]:
     """Which part to drop when nothing matches, and what that would give; what gives nothing is left out."""
     if len(chosen.terms) < 2:
         return []
     tried = [(term, chosen.without(term)) for term in chosen.terms[:8]]
-    found = [Link(str(term), url(rest), queries.count(rest)) for term, rest in tried]
+    found = [Link(str(term), place.link(rest), queries.count(rest)) for term, rest in tried]
     return sorted((link for link in found if link.count), key=lambda link: -(link.count or 0))
 
 
-def histogram(chosen: Filter) -> dict[str, Any]:
+def histogram(chosen: Filter, place: Place) -> dict[str, Any]:
     """Columns over time, each a link to its span; nothing for a single moment."""
     buckets = queries.histogram(chosen)
     if len(buckets) < 2:
         return {}
     highest = max(bucket.count for bucket in buckets)
     return {
-        "bars": list(columns(buckets, chosen.terms, highest)),
-        "bars_width": COLUMN * len(buckets),
+        "bars": list(bars(buckets, chosen.terms, highest, place)),
+        "bars_width": WIDTH * len(buckets),
         "bars_from": buckets[0].start,
         "bars_until": buckets[-1].end,
         # A field of whole minutes must not cut the last one off.
@@ -277,7 +296,7 @@ def histogram(chosen: Filter) -> dict[str, Any]:
     }
 
 
-def columns(buckets: list[Bucket], terms: tuple[Term, ...], highest: int) -> Iterable[Column]:
+def bars(buckets: list[Bucket], terms: tuple[Term, ...], highest: int, place: Place) -> Iterable[Bar]:
     rest = tuple(term for term in terms if not isinstance(term, Time))
     for number, bucket in enumerate(buckets):
         # What is not zero is seen: at least two units high.
@@ -287,13 +306,13 @@ def columns(buckets: list[Bucket], terms: tuple[Term, ...], highest: int) -> Ite
         length = span((bucket.end - bucket.start).total_seconds())
         title = f"{bucket.count:,} in {length} from {_clock(bucket.start)}"
         title += f", {bucket.failed:,} failed" if bucket.failed else ""
-        yield Column(
-            x=number * COLUMN,
+        yield Bar(
+            x=number * WIDTH,
             y=HEIGHT - height,
             height=height,
             failed=round(failed, 1),
             title=title,
-            url=url(narrowed),
+            url=place.link(narrowed),
             start=bucket.start,
             end=bucket.end,
             count=bucket.count,

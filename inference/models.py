@@ -400,6 +400,9 @@ class SavedView(models.Model):
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="saved_views")
     name = models.CharField(max_length=80)
     filter = models.TextField(help_text="The explorer's filter line, in its one text form.")
+    columns = models.CharField(
+        max_length=300, blank=True, help_text="Which are shown; empty: the usual ones."
+    )
     shared = models.BooleanField(default=False, help_text="Everyone who sees exchanges sees it too.")
     changed_at = models.DateTimeField(default=timezone.now)
 

@@ -1,6 +1,6 @@
 """Filters that people gave names: one's own, and those that others share. Each has an address that stays.
 
-A view is a name for a filter line, nothing more: it may ask for no more than its reader may see.
+A view is a name for a filter line and columns, nothing more: it asks for no more than its reader may see.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.http import urlencode
 from django.views.decorators.http import require_GET, require_POST
 
-from inference import explorer, filters
+from inference import columns, explorer, filters
 from inference.access import is_operator, reader_required
 from inference.models import SavedView
 
@@ -40,7 +40,7 @@ def saved_view(request: HttpRequest, pk: int) -> HttpResponse:
     """Open a view: the explorer with its filter. Somebody else's that is not shared is not there."""
     assert isinstance(request.user, User)
     found = get_object_or_404(SavedView.objects.for_user(request.user), pk=pk)
-    return redirect(explorer.url(filters.parse(found.filter), view=found.pk))
+    return redirect(explorer.url(filters.parse(found.filter), view=found.pk, columns=found.columns))
 
 
 @require_POST
@@ -48,19 +48,26 @@ def saved_view(request: HttpRequest, pk: int) -> HttpResponse:
 def save_view(request: HttpRequest) -> HttpResponse:
     """Keep a filter under a name; one's own of that name is replaced, so twice is once."""
     assert isinstance(request.user, User)
+    shown = columns.text(columns.chosen(request.POST.getlist("columns")))
     line, name = request.POST.get("q", ""), " ".join(request.POST.get("name", "").split())[:80]
     try:
         chosen = filters.parse(line)
     except filters.FilterError as error:
         messages.warning(request, f"Not saved. “{error.part}”: {error.message}")
-        return redirect(f"{reverse('exchanges')}?{urlencode({'q': line})}")
+        asked = {"q": line} | ({"columns": shown} if shown else {})
+        return redirect(f"{reverse('exchanges')}?{urlencode(asked)}")
     if not name:
         messages.warning(request, "Not saved: give the view a name.")
-        return redirect(explorer.url(chosen))
+        return redirect(explorer.url(chosen, columns=shown))
     if SavedView.objects.filter(owner=request.user).exclude(name=name).count() >= MOST:
         messages.warning(request, f"Not saved: you have {MOST} views. Remove one first.")
-        return redirect(explorer.url(chosen))
-    values = {"filter": str(chosen), "shared": "shared" in request.POST, "changed_at": timezone.now()}
+        return redirect(explorer.url(chosen, columns=shown))
+    values = {
+        "filter": str(chosen),
+        "columns": shown,
+        "shared": "shared" in request.POST,
+        "changed_at": timezone.now(),
+    }
     saved, _ = SavedView.objects.update_or_create(owner=request.user, name=name, defaults=values)
     messages.success(request, f"Saved as “{name}”.")
     return redirect(saved)
@@ -76,4 +83,4 @@ def remove_view(request: HttpRequest, pk: int) -> HttpResponse:
     found = get_object_or_404(may, pk=pk)
     found.delete()
     messages.success(request, f"Removed “{found.name}”.")
-    return redirect(explorer.url(filters.parse(found.filter)))
+    return redirect(explorer.url(filters.parse(found.filter), columns=found.columns))

@@ -103,7 +103,12 @@ def addresses(wheel: Wheel) -> list[tuple[str, User | None]]:
         f"/queues/{queue}/{page}/" for page in ("people", "conflicts", "agreement", f"items/{item.pk}")
     ]
     leading += ["/approval/"]
-    exchanges = ["/exchanges/", "/sessions/", f"/exchanges/{ONE.exchange_id}/", f"/exchanges/{ONE.exchange_id}/raw/"]
+    exchanges = [
+        "/exchanges/",
+        "/sessions/",
+        f"/exchanges/{ONE.exchange_id}/",
+        f"/exchanges/{ONE.exchange_id}/raw/",
+    ]
     turning = [
         *("/", "/engine/", "/datasets/", "/datasets/new/", wheel.version.get_absolute_url()),
         *(

@@ -95,6 +95,29 @@ def test_conversations_fit_every_width(
     assert sideways(page) <= 0
 
 
+@pytest.mark.parametrize("script", [True, False])
+def test_columns_are_chosen_by_keyboard_and_kept_in_a_view(visit: Visit, script: bool) -> None:
+    page = visit("/exchanges/?q=until:2026-12-31", people.engineer(), java_script_enabled=script)
+    page.locator(".columns-menu summary").press("Enter")
+    page.get_by_label("Least sure").press("Space")
+    page.get_by_label("User", exact=True).press("Space")
+    page.get_by_role("button", name="Show these").press("Enter")
+    heads = page.locator(".exchanges thead th")
+    expect(heads).to_have_text(
+        ["Ticked", "When", "Asked", "Answered", "End", "Took", "Tokens", "Version", "User"]
+    )
+    page.locator(".views-menu summary").first.press("Enter")
+    page.get_by_label("Name for this filter").fill("users")
+    page.get_by_role("button", name="Save").press("Enter")
+    page.goto(page.url.split("/exchanges/")[0] + SavedView.objects.get().get_absolute_url())
+    expect(heads).to_have_count(9)
+    page.get_by_role("link", name="Older").or_(page.locator(".histogram svg a").first).first.press("Enter")
+    expect(heads).to_have_count(9)
+    page.locator(".columns-menu summary").press("Enter")
+    page.get_by_role("link", name="The usual ones").press("Enter")
+    expect(heads).to_contain_text(["Least sure"])
+
+
 def test_the_heat_map_in_the_panel_answers_to_keys(visit: Visit) -> None:
     page = visit("/exchanges/", people.engineer())
     page.locator("tbody .asked a").nth(1).click()

@@ -7,12 +7,13 @@ import pytest
 from inference import explorer, filters
 from inference.queries import Bucket
 
+HERE = explorer.Place(None, None)
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 def test_a_column_narrows_the_list_to_its_time_and_keeps_the_rest() -> None:
     bucket = Bucket(START, START + timedelta(minutes=5), 8, 2)
-    (column,) = explorer.columns([bucket], filters.parse("route:icd since:7d").terms, 16)
+    (column,) = explorer.bars([bucket], filters.parse("route:icd since:7d").terms, 16, HERE)
     assert column.url == (
         "/exchanges/?q=route%3Aicd+since%3A2026-11-20T12%3A00%3A00+until%3A2026-11-20T12%3A05%3A00"
     )
@@ -23,7 +24,7 @@ def test_a_column_narrows_the_list_to_its_time_and_keeps_the_rest() -> None:
 def test_what_is_not_zero_can_be_seen() -> None:
     minute = timedelta(minutes=1)
     few, none = Bucket(START, START + minute, 1, 0), Bucket(START, START + minute, 0, 0)
-    assert [column.height for column in explorer.columns([few, none], (), 10_000)] == [2, 0]
+    assert [column.height for column in explorer.bars([few, none], (), 10_000, HERE)] == [2, 0]
 
 
 @pytest.mark.parametrize(
@@ -43,10 +44,10 @@ def test_spans_in_words(seconds: float, read: str) -> None:
 
 def test_chips_drop_and_quick_ones_add() -> None:
     chosen = filters.parse("end:length route:icd")
-    assert [link.url for link in explorer.chips(chosen)] == [
+    assert [link.url for link in explorer.chips(chosen, HERE)] == [
         "/exchanges/?q=route%3Aicd",
         "/exchanges/?q=end%3Alength",
     ]
-    offered = [link.text for link in explorer.quick(chosen)]
+    offered = [link.text for link in explorer.quick(chosen, HERE)]
     assert "cut off" not in offered
     assert "failed" in offered

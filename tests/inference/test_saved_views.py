@@ -46,6 +46,17 @@ def test_a_view_opens_its_filter_by_an_address_that_stays(emil: User) -> None:
     assert SavedView.objects.get().filter == "end:length"
 
 
+def test_a_view_keeps_its_columns(emil: User) -> None:
+    client = as_(emil)
+    address = save(client, q="", columns="user,cost")
+    assert SavedView.objects.get().columns == "cost,user"
+    opened = client.get(address).headers["Location"]
+    assert opened == f"/exchanges/?view={SavedView.objects.get().pk}&columns=cost%2Cuser"
+    save(client, q="", columns="")
+    assert SavedView.objects.get().columns == ""
+    assert save(client, q="rote:x", columns="user") == "/exchanges/?q=rote%3Ax&columns=user"
+
+
 def test_who_may_not_get_in(emil: User, erin: Client) -> None:
     own = save(as_(emil))
     shared = save(as_(emil), name="for all", shared="on")

@@ -12,7 +12,7 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django.fixtures import Settings
 
-from inference import events, otlp
+from inference import columns, events, otlp
 from inference.answer import Choice
 from inference.exchange import Exchange
 from inference.models import ModelVersion, Route
@@ -431,3 +431,37 @@ def test_spans_from_outside_stand_in_one_tree(emil: Client) -> None:
     above, mine = text.index("look &lt;b&gt;up&lt;/b&gt;"), text.index("depth-1 mine")
     assert above < mine
     assert "look" not in page(emil, ONE)
+
+
+def test_chosen_columns_stand_in_the_list_and_in_its_links(emil: Client) -> None:
+    price = {"price_in": 1000, "price_out": 2000}
+    ModelVersion.objects.create(name=ONE.model, kind="base", weights="b" * 64, tokenizer="c" * 64, **price)
+    text = emil.get(reverse("exchanges"), {"q": "since:2020-01-01", "columns": "user,cost,tags"}).text
+    heads = re.findall(r"<th scope=[^>]*>([^<]+)</th>", text)
+    assert heads == ["When", "Asked", "Cost", "User", "Tags"]
+    assert re.search(r'data-label="Cost"[^>]*>\$\d', text)
+    assert "group=J45" in text
+    user = re.search(r'data-label="User"[^>]*><a [^>]*href="([^"]+)">&lt;b&gt;u&lt;/b&gt;<', text)
+    assert user
+    links = re.findall(r'(?:href|hx-get|data-url)="(/exchanges/\?[^"]+)"', text)
+    assert links
+    chosen = "columns=cost%2Cuser%2Ctags"
+    assert [one for one in links if chosen not in one] == [
+        "/exchanges/?q=since%3A2020-01-01"
+    ]  # the usual ones
+    assert user[1] in links
+    assert emil.get(user[1].replace("&amp;", "&")).text.count("<tr data-row") == 1
+
+
+def test_columns_there_are_not_are_left_out(emil: Client) -> None:
+    text = emil.get(reverse("exchanges"), {"columns": "nonsense,<script>"}).text
+    assert "Least sure</th>" in text
+    assert "nonsense" not in text
+
+
+def test_every_column_can_be_shown_of_hostile_exchanges(emil: Client) -> None:
+    names = [column.name for column in columns.ALL]
+    text = emil.get(reverse("exchanges"), {"columns": names}).text
+    assert text.count("<tr data-row") == len(ALL)
+    assert "<script>document" not in text
+    assert "<b>u</b>" not in text

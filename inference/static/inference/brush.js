@@ -43,8 +43,9 @@ class Brush {
   go() {
     const [first, last] = this.range;
     const times = `since:${this.columns[first].dataset.start} until:${this.columns[last].dataset.end}`;
-    const query = new URLSearchParams({ q: `${this.figure.dataset.rest} ${times}`.trim() });
-    location.assign(`${this.figure.dataset.url}?${query}`);
+    const address = new URL(this.figure.dataset.url, location.href);
+    address.searchParams.set("q", `${this.figure.dataset.rest} ${times}`.trim());
+    location.assign(address);
   }
 
   onKey(event) {
