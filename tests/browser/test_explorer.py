@@ -164,6 +164,56 @@ def test_a_stretch_of_time_by_dragging(visit: Visit) -> None:
     expect(page.locator("h1 + .lead")).to_contain_text("About 9 exchanges")
 
 
+def touch(page: Page, start: tuple[float, float], end: tuple[float, float]) -> Callable[[], None]:
+    """A finger put down and moved, as the browser's own input; what is returned lifts it."""
+    hand = page.context.new_cdp_session(page)
+
+    def send(kind: str, *points: tuple[float, float]) -> None:
+        hand.send(
+            "Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y} for x, y in points]}
+        )
+
+    send("touchStart", start)
+    for step in range(1, 11):
+        send("touchMove", tuple(a + (b - a) * step / 10 for a, b in zip(start, end, strict=True)))  # type: ignore[arg-type]
+    return lambda: send("touchEnd")
+
+
+def histogram(page: Page) -> tuple[float, float, float]:
+    """Left, middle and width of its box."""
+    box = page.locator(".histogram svg").bounding_box()
+    assert box is not None
+    return box["x"], box["y"] + box["height"] / 2, box["width"]
+
+
+def test_a_stretch_of_time_by_a_finger(visit: Visit) -> None:
+    page = visit("/exchanges/", people.engineer(), 390, 844, has_touch=True, is_mobile=True)
+    left, middle, width = histogram(page)
+    lift = touch(page, (left + 3, middle), (left + width * 0.4, middle + 4))
+    expect(page.locator("[data-brushed]")).to_have_text(re.compile(r"^9 exchanges in \d+ columns$"))
+    lift()
+    expect(page.locator("#q")).to_have_value(re.compile("^since:.* until:"))
+    expect(page.locator("h1 + .lead")).to_contain_text("About 9 exchanges")
+
+
+def test_a_finger_that_scrolls_chooses_no_time(visit: Visit) -> None:
+    page = visit("/exchanges/", people.engineer(), 390, 844, has_touch=True, is_mobile=True)
+    left, middle, width = histogram(page)
+    lift = touch(page, (left + width / 2, middle), (left + width / 2 + 4, middle - 200))
+    expect(page.locator(".brushed")).to_have_count(0)
+    lift()
+    page.wait_for_function("scrollY > 50")
+    expect(page.locator("#q")).to_have_value("")
+
+
+def test_a_tap_on_a_column_is_its_link(visit: Visit) -> None:
+    page = visit("/exchanges/", people.engineer(), 390, 844, has_touch=True, is_mobile=True)
+    left, middle, _ = histogram(page)
+    page.touchscreen.tap(left + 2, middle + 20)
+    expect(page.locator("#q")).to_have_value(re.compile("^since:.* until:"))
+    expect(page.locator("h1 + .lead")).to_contain_text("1")
+
+
 def test_a_click_on_a_column_is_still_its_link(visit: Visit) -> None:
     page = visit("/exchanges/", people.engineer())
     page.locator(".histogram svg a").first.click(position={"x": 2, "y": 60})

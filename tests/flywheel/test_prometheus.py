@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from django.test import Client
 from django.utils import timezone
+from prometheus_client import generate_latest
+from prometheus_client.metrics import MetricWrapperBase
 from pytest_django import Settings
 
 from flywheel import prometheus
@@ -40,8 +42,8 @@ def test_nobody_without_the_token_reads_them(settings: Settings) -> None:
     assert answer.headers["Content-Type"].startswith("text/plain")
 
 
-def test_spools_alerts_and_the_watch(settings: Settings) -> None:
-    settings.INTERNAL_TOKEN = "between us"
+def happen() -> None:
+    """Something of all that web tells."""
     spools.heard_from_drain(Report('a"b:/spool', unstored_age=70.0, kept_aside=2, damaged=1, rate=3.5))
     spools.heard_from_proxy("p", {"spool": 'a"b:/spool', "run": "x", "dropped": "4"})
     rule = AlertRule.objects.create(
@@ -50,6 +52,11 @@ def test_spools_alerts_and_the_watch(settings: Settings) -> None:
     Alert.objects.create(rule=rule, source="gpu-1", part="0", state="firing")
     Alert.objects.create(rule=rule, source="gpu-2", state="waiting")
     Sweep.objects.create(pk=1, at=timezone.now() - timedelta(minutes=5))
+
+
+def test_spools_alerts_and_the_watch(settings: Settings) -> None:
+    settings.INTERNAL_TOKEN = "between us"
+    happen()
     headers = {"authorization": "Bearer between us"}
     page = parse(Client().get("/internal/metrics", headers=headers).text)
     values = {name: [(dict(one.labels), one.value) for one in found] for name, found in page.samples.items()}
@@ -95,6 +102,49 @@ def test_every_metric_that_dashboard_and_rules_name_exists() -> None:
         word for text in found for word in re.findall(r"[a-z_]\w*", OURS.sub("", re.sub(r"\d+m\b", "", text)))
     }
     assert rest - WORDS == set()
+
+
+def labels_of() -> dict[str, set[str]]:
+    """The labels that each metric is shown with, from pages: ours, an engine's, a GPU exporter's."""
+    happen()
+    ours = Metrics()
+    for metric in vars(ours).values():
+        if isinstance(metric, MetricWrapperBase) and metric._labelnames:
+            metric.labels(*metric._labelnames)
+    texts = [generate_latest(registry).decode() for registry in (ours.registry, prometheus.registry())]
+    shown: dict[str, set[str]] = {}
+    for text in (*texts, pages.vllm(3), pages.gpu("idle")):
+        for name, samples in parse(text).samples.items():
+            shown.setdefault(name, set()).update(label for one in samples for label in one.labels)
+    return shown
+
+
+def captions() -> list[tuple[str, str]]:
+    """Each expression with the words that its panel or its alert puts labels into."""
+    dashboard = json.loads((FILES / "flywheel.json").read_text())
+    drawn = [
+        (target["expr"], target.get("legendFormat", ""))
+        for panel in dashboard["panels"]
+        for target in panel.get("targets", [])
+    ]
+    rules = (FILES / "alerts.yml").read_text().split("- alert:")[1:]
+    return drawn + [(rule[rule.index("expr:") : rule.index("labels:")], rule) for rule in rules]
+
+
+def test_every_label_that_dashboard_and_rules_name_is_shown() -> None:
+    shown, looked_at = labels_of(), 0
+    for expression, words in captions():
+        # Who scrapes adds these.
+        found = {"instance", "job"}.union(*(shown[name] for name in OURS.findall(expression)))
+        grouped = re.findall(r"\bby \(([^)]*)\)", expression)
+        kept = {label.strip() for group in grouped for label in group.split(",")}
+        asked = set(re.findall(r"[{,]\s*(\w+)\s*(?:=|!)", expression))
+        written = set(re.findall(r"\{\{\s*(?:\$labels\.)?(\w+)\s*\}\}", words))
+        assert kept | asked | written <= found, (expression, words)
+        # What an expression sums over is gone from its result.
+        assert not grouped or written <= kept, (expression, words)
+        looked_at += len(kept | asked | written)
+    assert looked_at > 40
 
 
 def test_the_dashboard_can_be_imported() -> None:

@@ -1,4 +1,5 @@
-// A stretch of the histogram: dragged with the pointer, or chosen by keys. Its columns are links and work without this;
+// A stretch of the histogram: dragged with a mouse, a pen or a finger, or chosen by keys. A finger that moves up or down
+// scrolls the page (touch-action in exchange.css), and the browser then cancels what it had begun here. Its columns are links and work without this;
 // here they become one tab stop, whose arrows move and, with Shift, stretch. Times are the columns', in UTC.
 import { say } from "../flywheel/live.js";
 
@@ -8,6 +9,8 @@ class Brush {
     this.columns = [...figure.querySelectorAll("svg a")];
     this.anchor = -1;
     this.at = -1;
+    this.note = figure.querySelector("[data-brushed]");
+    this.usual = this.note.textContent;
     this.columns.forEach((column, index) => { column.tabIndex = index ? -1 : 0; });
     this.svg = figure.querySelector("svg");
     this.svg.addEventListener("keydown", (event) => this.onKey(event));
@@ -17,6 +20,8 @@ class Brush {
     this.svg.addEventListener("pointercancel", () => this.clear());
     this.svg.addEventListener("click", (event) => this.onClick(event), true);
     this.svg.addEventListener("dragstart", (event) => event.preventDefault());
+    // Back may bring the page as it was left.
+    addEventListener("pageshow", () => this.clear());
   }
 
   get range() {
@@ -26,6 +31,7 @@ class Brush {
   paint() {
     const [first, last] = this.range;
     this.columns.forEach((column, index) => column.classList.toggle("brushed", this.anchor >= 0 && index >= first && index <= last));
+    this.note.textContent = this.anchor < 0 || first === last ? this.usual : this.said();
   }
 
   clear() {
@@ -83,14 +89,16 @@ class Brush {
   }
 
   onDown(event) {
-    if (event.button || event.pointerType === "touch") return;
+    this.dragged = false;
+    if (!event.isPrimary) return this.clear();
+    if (event.button) return;
     this.anchor = this.column(event);
     this.at = this.anchor;
     this.dragging = true;
   }
 
   onMove(event) {
-    if (!this.dragging) return;
+    if (!this.dragging || !event.isPrimary) return;
     const at = this.column(event);
     if (at === this.at) return;
     // Only what is dragged needs the pointer for itself; a click stays the link's.
