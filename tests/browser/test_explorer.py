@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 from pytest_django.fixtures import Settings
 
 from annotations.models import Queue
+from inference.columns import ALL
 from inference.models import SavedView
 from tests import people
 from tests.browser.conftest import Visit
@@ -106,7 +107,7 @@ def test_columns_are_chosen_by_keyboard_and_kept_in_a_view(visit: Visit, script:
     expect(heads).to_have_text(
         ["Ticked", "When", "Asked", "Answered", "End", "Took", "Tokens", "Version", "User"]
     )
-    page.locator(".views-menu summary").first.press("Enter")
+    page.locator(".views-menu summary").press("Enter")
     page.get_by_label("Name for this filter").fill("users")
     page.get_by_role("button", name="Save").press("Enter")
     page.goto(page.url.split("/exchanges/")[0] + SavedView.objects.get().get_absolute_url())
@@ -271,8 +272,11 @@ def test_nothing_scrolls_sideways_with_none_one_and_many(
 ) -> None:
     width, scheme = shown
     emil = people.engineer()
-    for path in ("/exchanges/", f"/exchanges/?peek={MANY[0].exchange_id}"):
+    every = ",".join(column.name for column in ALL)
+    for path in ("/exchanges/", f"/exchanges/?peek={MANY[0].exchange_id}", f"/exchanges/?columns={every}"):
         page = visit(path, emil, width, 844, color_scheme=scheme)
         if page.locator(".views-menu summary").count():
             page.locator(".views-menu summary").click()
+        if page.locator(".columns-menu summary").count():
+            page.locator(".columns-menu summary").click()
         assert sideways(page) == 0, path
