@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from inference.conditions import AT, where
+from inference.conditions import AT, readable, where
 from inference.filters import Filter
 from inference.queries.asking import FAILED, ask
 from inference.stored import Cursor, SessionPage, SessionSummary, Spent, microseconds
@@ -52,6 +52,9 @@ def _summary(row: dict[str, Any], spent: Spent) -> SessionSummary:
 def _newest(filter: Filter, before: Cursor | None, limit: int) -> list[dict[str, Any]]:  # noqa: A002
     """The newest match of each conversation, of those older than ``before``."""
     sql, values = where(filter)
+    mine, names = readable()
+    # Without a session its name is a hash of what was said, for those who may read that.
+    sql, values = f"{sql} AND (session != '' OR {mine})", values | names
     if before is not None:
         sql += f" AND started_at <= {AT.format('edge')} AND {_PLACE} < {_EDGE}"
         values |= _edge(before)

@@ -25,7 +25,7 @@ from annotations.models import Item, Queue
 from annotations.people import Role
 from flywheel import urls
 from flywheel.models import DatasetVersion, Evaluation, EvaluationCase, Job, Rollout, TrainingRun
-from inference import events, filters, otlp, queries, readers
+from inference import columns, events, filters, otlp, queries, readers
 from inference.access import is_engineer
 from inference.answer import Choice
 from inference.audit import Look, WrittenError
@@ -220,6 +220,10 @@ PAGES = [
     Page("exchange", ONE_EXCHANGE, one, lambda: {"view": "text"}),
     Page("exchange-raw", (302, 403, 404, 403, 200), one),
     Page("exchange-raw", (302, 403, 404, 403, 200), one, lambda: {"part": "response"}),
+    Page("exchanges", FOR_ENGINEERS, query=lambda: {"columns": [column.name for column in columns.ALL]}),
+    Page("sessions", FOR_ENGINEERS),
+    Page("sessions", FOR_ENGINEERS, query=lambda: {"q": TYPED}),
+    Page("sessions", FOR_ENGINEERS, query=lambda: {"q": "route:icd"}),
     Page("session", ONE_EXCHANGE, lambda: ["desk-1"]),
     Page("exchange-again", ONE_EXCHANGE, one),
     Page("exchange-send", FOR_ENGINEERS, query=lambda: {"q": "route:icd"}),
@@ -258,6 +262,7 @@ PAGES = [
     Page("join", (410, 410, 410, 410, 410), lambda: ["none"]),
     Page("datasets", FOR_ENGINEERS),
     Page("dataset-new", FOR_ENGINEERS),
+    Page("dataset-new", FOR_ENGINEERS, query=lambda: {"filter": TYPED}),
     Page("dataset", FOR_ENGINEERS, lambda: [DatasetVersion.objects.get().dataset.name]),
     Page("dataset-version", FOR_ENGINEERS, lambda: [DatasetVersion.objects.get().dataset.name, 1]),
     Page("training", FOR_ENGINEERS),
