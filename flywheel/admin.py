@@ -1,16 +1,14 @@
 """People and their roles; rollouts and jobs to look at. What was rolled out is never edited."""
 
-from typing import Any
-
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
-from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from flywheel.models import ApiPrice, Job, Rollout
+from inference.read_only import ReadOnlyAdmin
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
@@ -29,19 +27,6 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
 @admin.register(Group)
 class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
     pass
-
-
-class ReadOnlyAdmin(ModelAdmin):
-    """To look at: decisions and work are appended by the pages that make them."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 @admin.register(Rollout)

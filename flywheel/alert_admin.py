@@ -7,6 +7,7 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 
 from flywheel.alert_models import Alert, AlertChannel, AlertCondition, AlertMessage, AlertRule
+from inference.read_only import ReadOnlyAdmin
 
 
 class ConditionInline(TabularInline):
@@ -47,16 +48,7 @@ class MessageInline(TabularInline):
 
 
 @admin.register(Alert)
-class AlertAdmin(ModelAdmin):
+class AlertAdmin(ReadOnlyAdmin):
     list_display = ("rule", "source", "part", "state", "since", "fired_at", "ended_at")
     list_filter = ("state", "rule")
     inlines = (MessageInline,)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False

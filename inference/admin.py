@@ -16,6 +16,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from inference import told
 from inference.audit import Look
 from inference.models import ApiKey, ModelVersion, Proxy, Route, RouteTarget, Spool, Upstream
+from inference.read_only import ReadOnlyAdmin
 from inference.reading_rights import ReadingRight
 
 
@@ -214,7 +215,7 @@ class ReadingRightAdmin(ModelAdmin):
 
 
 @admin.register(Look)
-class LookAdmin(ModelAdmin):
+class LookAdmin(ReadOnlyAdmin):
     """Which pages gave whom texts of which exchanges. Appended by the pages; nobody edits it."""
 
     list_display = ("at", "who", "place", "count", "routes")
@@ -223,12 +224,3 @@ class LookAdmin(ModelAdmin):
     search_fields = ("who__username", "exchanges", "routes")
     search_help_text = "A person’s name, an exchange’s id or a route."
     date_hierarchy = "at"
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False

@@ -216,6 +216,9 @@ class StoredExchange:
     """How many values were masked before it was stored."""
     hidden: bool = False
     """Whether the reader may see numbers only: then there is no text and no token."""
+    mean_p: float | None = None
+    """Geometric mean of the first choice's token probabilities, as in lists."""
+    least_p: float | None = None
 
     @property
     def seconds(self) -> float:

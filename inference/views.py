@@ -16,12 +16,14 @@ from inference import (
     explorer,
     filters,
     queries,
+    readers,
     saved_views,
     session_list,
     session_page,
 )
-from inference.access import reader_required
+from inference.access import is_engineer, reader_required
 from inference.clickhouse import Unavailable
+from inference.filters import Equals, Filter
 from inference.queries import StoredExchange
 from inference.readers import HiddenError
 
@@ -45,6 +47,7 @@ def exchanges(request: HttpRequest) -> HttpResponse:
         if pasted := explorer.pasted(request.GET.get("q", "")):
             return redirect(pasted)
         found = explorer.context(request.GET) | peeked(request.GET) | saved_views.context(request)
+        found["may_send"] = is_engineer(request.user) and not readers.rights().numbers_only
     except Unavailable:
         found = {"down": True, "line": request.GET.get("q", "")}
     return render(request, "inference/exchanges.html", found)
@@ -93,6 +96,9 @@ def exchange(request: HttpRequest, exchange_id: UUID) -> HttpResponse:
             return _not_stored(request, exchange_id)
         view, start = request.GET.get("view", ""), _whole(request.GET.get("from", "")) or 0
         found = exchange_page.context(x, view, start)
+        if not is_engineer(request.user):
+            # Their pages of the exchange's route are those of its exchanges.
+            found["route_url"] = explorer.url(Filter((Equals("route", (x.route,)),)))
     except Unavailable:
         return _unavailable(request)
     return render(request, "inference/exchange.html", found)

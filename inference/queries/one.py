@@ -18,9 +18,8 @@ from inference.otlp import KEY
 from inference.queries.asking import ask
 from inference.stored import Span, StoredEvent, StoredExchange
 
-_STORED = ", ".join(
-    f"`{field.name}`" for field in fields(StoredExchange) if field.name not in ("tokens", "hidden")
-)
+_NOT_COLUMNS = ("tokens", "hidden", "mean_p", "least_p")
+_STORED = ", ".join(f"`{one.name}`" for one in fields(StoredExchange) if one.name not in _NOT_COLUMNS)
 _PACKED = ", ".join(f"`{name}`" for name in packing.COLUMNS)
 _PLAIN_COLUMNS = ("ids", "logprobs", "top_ids", "top_logprobs", "top_offsets")
 _PLAIN = ", ".join(_PLAIN_COLUMNS)
@@ -39,6 +38,7 @@ def exchange(exchange_id: str | UUID, attempt: int | None = None) -> StoredExcha
     )
     if not row:
         return None
+    row[0] |= {"mean_p": key["mean_p"], "least_p": key["least_p"]}
     if readers.hides(row[0]["route"]):
         return _stored(row[0], [])
     tokens = ask(
@@ -166,8 +166,9 @@ def _locate(exchange_id: str | UUID, attempt: int | None) -> dict[str, Any] | No
     near = f"started_at BETWEEN {AT.format('first')} AND {AT.format('last')} AND "
     for place in (near, ""):
         rows = ask(
-            "SELECT toUnixTimestamp64Micro(started_at) AS at, conversation AS place, attempt, route "  # noqa: S608
-            f"FROM facts WHERE {place}{chosen}exchange_id = {{id:UUID}} ORDER BY attempt DESC LIMIT 1",
+            "SELECT toUnixTimestamp64Micro(started_at) AS at, conversation AS place, attempt, "  # noqa: S608
+            f"route, mean_p, least_p FROM facts WHERE {place}{chosen}exchange_id = {{id:UUID}} "
+            "ORDER BY attempt DESC, stored_at DESC LIMIT 1",
             values,
         )
         if rows:

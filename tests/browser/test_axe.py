@@ -122,6 +122,15 @@ def addresses(wheel: Wheel) -> list[tuple[str, User | None]]:
         *(wheel.rollout.get_absolute_url(), f"/routes/{wheel.route.name}/"),
     ]
     turning += ["/exchanges/send/", "/erasures/", "/masking/", "/retention/"]
+    nora = people.reviewer("nora")
+    people.may_read(person=nora)
+    numbers = [
+        "/exchanges/",
+        f"/exchanges/?peek={ONE.exchange_id}",
+        f"/exchanges/{ONE.exchange_id}/",
+        "/datasets/",
+    ]
+    numbers += [f"/exchanges/diff/?a={ONE.exchange_id}&b={ONE.exchange_id}", "/exchanges/?q=wheezing"]
     common = ["/words/", "/settings/", "/search/?q=xyzzy", "/no-such-page/"]
     return [
         ("/sign-in/", None),
@@ -129,6 +138,7 @@ def addresses(wheel: Wheel) -> list[tuple[str, User | None]]:
         ("/join/no-such-link/", None),
         ("/sign-in/no-such-link/", None),
         *((path, wheel.reviewer) for path in reviewing),
+        *((path, nora) for path in numbers),
         *((path, wheel.operator) for path in (*leading, *exchanges, *turning, *common)),
     ]
 
