@@ -45,7 +45,7 @@ faults: .python
 
 bench-store: .python
 	@$(INSTALL) web
-	@exec .venv/bin/python -m bench.store $(if $(SIZES),--sizes $(SIZES)) $(if $(ONLY),--only $(ONLY))
+	@exec .venv/bin/python -m bench.store $(if $(SIZES),--sizes $(SIZES)) $(if $(ONLY),--only $(ONLY)) $(if $(PROCESSES),--processes $(PROCESSES))
 
 test-engine: .python
 	@$(INSTALL) web engine model

@@ -2,10 +2,11 @@
 
     python -m inference.drain
 
-Reads closed exchanges, records the batch (an id and where it ends) beside the spool before sending anything,
-stores and verifies it (inference.storing), and only then moves the checkpoint. A batch that was under way
-when a drain died is cut again at the recorded place and goes under the same id. What can't be parsed, or does
-not fit the tables, is kept in the spool's quarantine folder and counted. While the trace store is away the
+Reads closed exchanges, has them prepared ahead (inference.ahead), records the batch (an id and where it ends)
+beside the spool before sending anything, stores and verifies it (inference.storing), and only then moves the
+checkpoint. Batches are stored one after the other, in the spool's order; one that was under way when a drain
+died is cut again at the recorded place and goes under the same id. What can't be parsed, or does not fit the
+tables, is kept in the spool's quarantine folder and counted. While the trace store is away the
 drain waits; the spool grows, nothing is lost. When the spool's disk is full the drain must still write a few
 bytes to free any, so it keeps some in reserve. `status.json` in the spool says how it stands, for the pages.
 """
@@ -13,9 +14,7 @@ bytes to free any, so it keeps some in reserve. `status.json` in the spool says 
 from __future__ import annotations
 
 import argparse
-import base64
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -23,6 +22,7 @@ import sys
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,16 +30,19 @@ from pathlib import Path
 import orjson
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from inference import clickhouse, late, masking, records, report, storing
+from inference import clickhouse, late, report, storing
+from inference.ahead import Ahead, Preparing, tune
 from inference.clickhouse import RejectedError, Store, Unavailable
 from inference.erased import Erased
 from inference.exchange import Exchange
-from inference.raw import RawExchange
-from inference.rows import Record, span_of
+from inference.otlp import SpanBatch
+from inference.preparing import Prepared
+from inference.quarantine import Quarantine
+from inference.rows import Record, rows, span_of
 from inference.spans import Export
 from inference.spool import Damage, Position, SpoolBusyError, SpoolReader
 from inference.spool.files import replace as replace_file
-from inference.spool.files import sync_directory
+from inference.spool.reader import Ended, damaged, decode
 
 log = logging.getLogger("inference.drain")
 BATCH = 500
@@ -77,88 +80,16 @@ def read_status(spool: Path) -> Status | None:
         return None
 
 
-class Quarantine:
-    """Exchanges that could not be stored, one file each, and the spool's damage, a line each."""
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What is stored together, on its way."""
 
-    def __init__(self, spool: Path) -> None:
-        self._folder = spool / "quarantine"
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        self._damage = self._folder / "damage.jsonl"
-        known = self._damage.read_bytes() if self._damage.exists() else b""
-        whole = known[: known.rfind(b"\n") + 1]
-        if whole != known:  # its drain died while it wrote the last line
-            replace_file(self._damage, whole)
-        self._seen = set(whole.splitlines())
-
-    def keep(self, raw: RawExchange, reason: str) -> None:
-        """Keep an exchange as it was spooled, durably. Keeping it twice keeps it once."""
-        content = {
-            "reason": reason,
-            "exchange_id": raw.exchange_id,
-            "attempt": raw.attempt,
-            "opened": raw.opened,
-            "closed": raw.closed,
-            "request": base64.b64encode(raw.request).decode(),
-            "response": base64.b64encode(raw.response).decode(),
-        }
-        replace_file(self._folder / f"{raw.exchange_id}-{raw.attempt}.json", orjson.dumps(content))
-        log.error("quarantined exchange %s: %s", raw.exchange_id, reason)
-
-    def erase(self, erased: Erased) -> int:
-        """Delete what was erased at somebody's wish; returns how many exchanges that were."""
-        kept_in = {path: _kept(path) for path in self._folder.glob("*.json")}
-        raws = [raw for raw in kept_in.values() if raw is not None]
-        left = {(raw.exchange_id, raw.attempt) for raw in erased.without(raws, "quarantine")}
-        gone = [path for path, raw in kept_in.items() if raw and (raw.exchange_id, raw.attempt) not in left]
-        for path in gone:
-            path.unlink()
-        if gone:
-            sync_directory(self._folder)
-        return len(gone)
-
-    def note(self, damage: Sequence[Damage]) -> None:
-        """Write down what of the spool could not be read; what is known already is not written twice."""
-        new = not self._damage.exists()
-        for one in damage:
-            known = one.exchange_id.hex() if one.exchange_id else None
-            line = orjson.dumps({**asdict(one), "exchange_id": known}, option=orjson.OPT_SORT_KEYS)
-            if line in self._seen:
-                continue
-            self._seen.add(line)
-            log.error("damage in the spool: %s", line.decode())
-            with os.fdopen(
-                os.open(self._damage, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb"
-            ) as file:
-                file.write(line + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            if new:
-                new = False
-                sync_directory(self._folder)
-
-    @property
-    def exchanges(self) -> int:
-        return sum(1 for path in self._folder.iterdir() if path.suffix == ".json")
-
-    @property
-    def damage(self) -> int:
-        return len(self._seen)
-
-
-def _kept(path: Path) -> RawExchange | None:
-    """What ``Quarantine.keep`` wrote; None for another's file."""
-    try:
-        found = orjson.loads(path.read_bytes())
-        return RawExchange(
-            found["exchange_id"],
-            found["attempt"],
-            found["opened"],
-            base64.b64decode(found["request"]),
-            base64.b64decode(found["response"]),
-            found["closed"],
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    ahead: Ahead
+    recorded: str
+    """Its name, when an earlier drain recorded it."""
+    end: Position
+    full: bool
+    """Whether more may be waiting behind it."""
 
 
 class Drain:
@@ -171,6 +102,7 @@ class Drain:
         *,
         batch: int = BATCH,
         export: Export | None = None,
+        processes: int = 0,
     ) -> None:
         """Take the spool. Raises SpoolBusyError when another drain has it."""
         self._spool = spool
@@ -178,7 +110,10 @@ class Drain:
         self._quarantine = Quarantine(spool)
         self._erased = Erased(connect)
         self._honoured: frozenset[str] = frozenset()
-        self._masking = masking.load(spool)
+        self._preparing = Preparing(spool, processes, exports=export is not None)
+        self._batches: deque[_Batch] = deque()
+        self._more = False
+        """Whether the batch that was stored last was full, so that the next one need not gather."""
         self._connect = connect
         self._batch = batch
         self._export = export
@@ -192,17 +127,16 @@ class Drain:
         wait = 0.5
         while not self._stopping.is_set():
             try:
-                full = self.step() >= self._batch
+                self.step()
             except (Unavailable, DatabaseError, OSError) as error:
                 self._say(problem=str(error))
                 if isinstance(error, OSError):
                     (self._spool / _RESERVE).unlink(missing_ok=True)
-                self._reader.rewind()
                 self._stopping.wait(wait)
                 wait = min(wait * 2, _LONGEST_WAIT)
                 continue
             wait = 0.5
-            if not full:
+            if not self._more:
                 self._stopping.wait(interval_seconds)
 
     def stop(self) -> None:
@@ -230,30 +164,53 @@ class Drain:
     def close(self) -> None:
         if self._export is not None:
             self._export.close()
+        self._preparing.close()
         self._reader.close()
 
     def step(self) -> int:
         """Store one batch, and return how many exchanges it had. Raises Unavailable, and OSError when the
-        spool's disk takes nothing; then ``rewind``.
+        spool's disk takes nothing; what was read is then read again.
         """
-        recorded = self._recorded()
-        found = self._reader.read(self._batch, recorded[1] if recorded else None, _BATCH_BYTES)
-        if recorded and not found:  # it was committed just before its drain died
-            recorded, found = None, self._reader.read(self._batch, None, _BATCH_BYTES)
+        try:
+            return self._step()
+        except BaseException:
+            self._batches.clear()
+            self._reader.rewind()
+            raise
+
+    def _step(self) -> int:
+        self._read_ahead()
         self._quarantine.note(self._reader.damage)
         self._reader.damage.clear()
         self._erase()
-        if found:
+        prepared: list[Prepared] = []
+        self._more = False
+        if self._batches:
+            batch = self._batches.popleft()
+            prepared = self._preparing.end(batch.ahead)
             self._reader.settle()
-            doubtful = recorded is not None or self._reader.doubtful
-            name, end = recorded or self._record(found[-1][0])
-            self._store([raw for _, raw in found], name, again=doubtful)
-            self._reader.commit(end)
+            doubtful = bool(batch.recorded) or self._reader.doubtful
+            name = batch.recorded or self._record(batch.end)
+            self._store(batch.ahead.batch, prepared, name, again=doubtful)
+            self._reader.commit(batch.end)
+            self._more = batch.full
         self._reader.retire()
         (self._spool / _RECORD).unlink(missing_ok=True)
         self._reserve()
-        self._say(stored=len(found))
-        return len(found)
+        self._say(stored=sum(not one.damage for one in prepared))
+        return len(prepared)
+
+    def _read_ahead(self) -> None:
+        """Read as many batches as may be prepared at a time; a small one gathers more before the next."""
+        while not self._batches or (len(self._batches) < self._preparing.most and self._batches[-1].full):
+            recorded = None if self._batches else self._recorded()
+            found, full = self._reader.take(self._batch, recorded[1] if recorded else None, _BATCH_BYTES)
+            if recorded and not found:  # it was committed just before its drain died
+                recorded, (found, full) = None, self._reader.take(self._batch, None, _BATCH_BYTES)
+            if not found:
+                return
+            name, end = recorded or ("", found[-1].at)
+            self._batches.append(_Batch(self._preparing.begin(found), name, end, full))
 
     def _recorded(self) -> tuple[str, Position] | None:
         """The batch that was under way when a drain ended, if one was."""
@@ -284,10 +241,10 @@ class Drain:
             if descriptor >= 0:
                 os.close(descriptor)
 
-    def _record(self, until: Position) -> tuple[str, Position]:
+    def _record(self, until: Position) -> str:
         name = str(uuid.uuid4())
         replace_file(self._spool / _RECORD, orjson.dumps({"batch": name, "until": str(until)}))
-        return name, until
+        return name
 
     def _erase(self) -> None:
         """Honour erasures in what is kept aside. A store that is away stops nothing that needs none."""
@@ -299,38 +256,51 @@ class Drain:
         except (Unavailable, DatabaseError) as error:
             log.debug("erasures are not known: %s", error)
 
-    def _store(self, raws: list[RawExchange], name: str, *, again: bool) -> None:
-        parsed: list[tuple[RawExchange, Record]] = []
-        for raw in self._erased.without(raws):
-            try:
-                if (record := records.parse(raw)) is not None:
-                    parsed.append((raw, self._masking.record(raw, record)))
-            except ValueError as error:
-                self._quarantine.keep(raw, str(error))
-            except Exception as error:  # a parser's mistake costs one exchange its row, not all of them
-                log.exception("exchange %s can't be parsed", raw.exchange_id)
-                self._quarantine.keep(raw, f"{type(error).__name__}: {error}")
-        if not parsed:
+    def _store(self, batch: Sequence[Ended], prepared: list[Prepared], name: str, *, again: bool) -> None:
+        found = self._left(list(zip(batch, prepared, strict=True)))
+        for ended, one in found:
+            if one.damage:
+                self._quarantine.note([damaged(ended, one.damage)])
+            if one.problem:
+                self._quarantine.keep(decode(ended), one.problem)
+        whole = [(ended, one) for ended, one in found if one.rows or one.record]
+        if not whole:
             return
-        found = self._erased.spans([record for _, record in parsed])
+        asked = [one.record for _, one in whole if one.record is not None]
         try:
-            storing.store(self._connect(), found, name, again=again)
-            late.join(self._connect(), found, name)
+            store = self._connect()
+            storing.store_rows(store, [row for _, one in whole for row in one.rows], name, again=again)
+            late.join(store, asked, name)
         except RejectedError as error:
             log.warning("the trace store refuses a batch, storing its records one by one: %s", error)
-            self._store_singly([(raw, record) for (raw, _), record in zip(parsed, found, strict=True)], name)
-        exchanges = (raw.exchange_id for raw, record in reversed(parsed) if isinstance(record, Exchange))
-        self._newest = next(exchanges, self._newest)
+            self._store_singly(whole, name)
+        ids = (row.id for _, one in reversed(whole) for row in one.rows if row.table == "exchanges")
+        self._newest = next(ids, self._newest)
         if self._export is not None:
-            spans = (span_of(record) for record in found if isinstance(record, Exchange))
+            spans = (span_of(record) for record in asked if isinstance(record, Exchange))
             self._export.offer([span for span in spans if span is not None])
 
-    def _store_singly(self, parsed: list[tuple[RawExchange, Record]], name: str) -> None:
+    def _left(self, found: list[tuple[Ended, Prepared]]) -> list[tuple[Ended, Prepared]]:
+        """What no erasure forbids to store."""
+        if not self._erased.erasures():
+            return found
+        raws = {id(ended): decode(ended) for ended, one in found if not one.damage}
+        stays = {id(raw) for raw in self._erased.without(list(raws.values()))}
+        found = [(ended, one) for ended, one in found if one.damage or id(raws[id(ended)]) in stays]
+        batches = [one for _, one in found if isinstance(one.record, SpanBatch)]
+        left = iter(self._erased.spans([one.record for one in batches if one.record is not None]))
+        return [
+            (ended, _prepared(next(left)) if isinstance(one.record, SpanBatch) else one)
+            for ended, one in found
+        ]
+
+    def _store_singly(self, found: Sequence[tuple[Ended, Prepared]], name: str) -> None:
         """Find what the store refuses: everything else is stored, that goes to quarantine."""
-        for raw, record in parsed:
+        for ended, one in found:
+            raw = decode(ended)
             try:
                 single = f"{name}:{raw.exchange_id}:{raw.attempt}"
-                storing.store(self._connect(), [record], single, again=True)
+                storing.store_rows(self._connect(), one.rows, single, again=True)
             except RejectedError as error:
                 self._quarantine.keep(raw, str(error))
 
@@ -357,6 +327,10 @@ class Drain:
             beside.rename(self._spool / STATUS)
 
 
+def _prepared(record: Record) -> Prepared:
+    return Prepared(rows([record])[0], record)
+
+
 def default_spool() -> Path:
     """FLYWHEEL_SPOOL, or spool/ under FLYWHEEL_HOME."""
     home = Path(os.environ.get("FLYWHEEL_HOME", "var"))
@@ -371,21 +345,27 @@ def main(arguments: list[str] | None = None) -> int:
         "--interval", type=float, default=1.0, help="seconds between batches that are not full"
     )
     parser.add_argument("--batch", type=int, default=BATCH, help="exchanges at most in a batch")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=int(os.environ.get("FLYWHEEL_DRAIN_PROCESSES") or 0),
+        help="processes that prepare batches; 0: a thread of this one",
+    )
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     endpoint = os.environ.get("FLYWHEEL_OTLP_ENDPOINT", "")
     try:
-        drain = Drain(given.spool, batch=given.batch, export=Export.to(endpoint) if endpoint else None)
+        export = Export.to(endpoint) if endpoint else None
+        drain = Drain(given.spool, batch=given.batch, export=export, processes=given.processes)
     except SpoolBusyError as error:
         print(f"drain: {error}", file=sys.stderr)
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: drain.stop())
     log.info("draining %s into %s", given.spool, clickhouse.url().rpartition("@")[2])
-    # A batch is many objects and no cycles: looking for those would take a tenth of the time.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    # What prepares must let go soon when an answer of the store has come.
+    sys.setswitchinterval(0.0005)
+    tune()
     reporter = _reporter(drain)
     try:
         drain.run(given.interval)

@@ -27,6 +27,11 @@ _UNDECIDED = slice(FACT_COLUMNS.index("entropy"), FACT_COLUMNS.index("deciding_m
 _ID, _STARTED = FACT_COLUMNS.index("exchange_id"), FACT_COLUMNS.index("started_at")
 
 
+def may_be(one: Exchange) -> bool:
+    """Whether its tokens come, or came, on their own."""
+    return one.capture == "engine" and not one.tokens
+
+
 def join(trace_store: Store, records: Sequence[Record], batch: str) -> int:
     """Complete the facts of a batch that has been stored; returns of how many exchanges.
 
@@ -38,9 +43,7 @@ def join(trace_store: Store, records: Sequence[Record], batch: str) -> int:
         if isinstance(one, CapturedTokens) and one.tokens.choice == 0 and one.tokens.source == "engine"
     }
     waiting = {
-        (one.exchange_id, one.attempt): one
-        for one in records
-        if isinstance(one, Exchange) and one.capture == "engine" and not one.tokens
+        (one.exchange_id, one.attempt): one for one in records if isinstance(one, Exchange) and may_be(one)
     }
     complete = [*_of_tokens(trace_store, engine), *_of_exchanges(trace_store, waiting)]
     months: dict[str, list[Values]] = defaultdict(list)
@@ -84,7 +87,7 @@ def _of_exchanges(trace_store: Store, found: dict[_Key, Exchange]) -> list[Value
         if one is None:
             continue
         tokens = packing.unpack(0, "engine", columns)
-        (values,) = (row.values for row in rows([replace(one, tokens=[])]) if row.table == "facts")
+        (values,) = (row.values for row in rows([replace(one, tokens=[])])[0] if row.table == "facts")
         if tokens.ids:
             complete.append(_with(values, tokens, one))
     return complete

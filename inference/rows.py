@@ -90,25 +90,29 @@ def certainty(tokens: Tokens | None) -> tuple[float | None, float | None]:
     return math.exp(sum(tokens.logprobs) / len(tokens.logprobs)), math.exp(min(tokens.logprobs))
 
 
-def rows(records: Sequence[Record]) -> list[Row]:
-    """The records' rows in all tables."""
+NO_ROW = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError)
+"""What ``rows`` raises when one of the records makes no row."""
+
+
+def rows(records: Sequence[Record]) -> list[list[Row]]:
+    """Each record's rows in all tables."""
     many = Ragged.of([tokens for one in records for tokens in _tokens(one)])
     made = iter(zip(packing.pack(many), undecided(many), strict=True))
-    found: list[Row] = []
-    for one in records:
-        if isinstance(one, Event):
-            found.append(_event(one))
-        elif isinstance(one, SpanBatch):
-            found += [_span_row(values, "") for values in one.rows]
-        else:
-            choices = [(tokens, *next(made)) for tokens in _tokens(one)]
-            found += [_token_row(one, tokens, packed) for tokens, packed, _ in choices]
-            if isinstance(one, Exchange):
-                first = ((tokens, told) for tokens, _, told in choices if tokens.choice == 0)
-                conversation = one.conversation
-                fact = _fact(one, conversation, *next(first, (None, NOT_KNOWN)))
-                found += [*_span(one), _exchange(one, conversation), fact]
-    return found
+    return [_rows(one, [(tokens, *next(made)) for tokens in _tokens(one)]) for one in records]
+
+
+def _rows(one: Record, choices: list[tuple[Tokens, packing.Packed, Undecided]]) -> list[Row]:
+    if isinstance(one, Event):
+        return [_event(one)]
+    if isinstance(one, SpanBatch):
+        return [_span_row(values, "") for values in one.rows]
+    found = [_token_row(one, tokens, packed) for tokens, packed, _ in choices]
+    if isinstance(one, CapturedTokens):
+        return found
+    first = ((tokens, told) for tokens, _, told in choices if tokens.choice == 0)
+    conversation = one.conversation
+    fact = _fact(one, conversation, *next(first, (None, NOT_KNOWN)))
+    return [*found, *_span(one), _exchange(one, conversation), fact]
 
 
 def _tokens(one: Record) -> list[Tokens]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from inference.clickhouse import RejectedError, Store, Unavailable
-from inference.rows import TABLES, Record, Row, Table, Values, moment, rows
+from inference.rows import NO_ROW, TABLES, Record, Row, Table, Values, moment, rows
 
 _ROUNDS = 8
 _KEYS_A_QUERY = 500
@@ -30,23 +30,31 @@ class _Cut:
 
 
 def store(trace_store: Store, records: Sequence[Record], batch: str, *, again: bool) -> None:
+    """As ``store_rows``, of records that have no rows yet."""
+    try:
+        made = rows(records)
+    except NO_ROW as error:
+        raise RejectedError(f"{type(error).__name__}: {error}") from error
+    store_rows(trace_store, [row for one in made for row in one], batch, again=again)
+
+
+def store_rows(trace_store: Store, given: Sequence[Row], batch: str, *, again: bool) -> None:
     """Return once every row of the batch has been read back from the store.
 
     ``batch`` names the batch for good. ``again``: an earlier process may have sent some of it. Raises
     Unavailable (call again with ``again``) and RejectedError (a row does not fit its table).
     """
     try:
-        cuts = _all_cuts(records)
-    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
-        # One of the records makes no row. Which one is found by storing them one by one.
-        raise RejectedError(f"{type(error).__name__}: {error}") from error
+        cuts = _all_cuts(given)
+    except (OverflowError, ValueError) as error:
+        raise RejectedError(f"a time that is none: {error}") from error
     for cut in cuts:
         _store_cut(trace_store, cut, f"{batch}:{cut.table.name}:{cut.month}", again)
 
 
-def _all_cuts(records: Sequence[Record]) -> list[_Cut]:
+def _all_cuts(given: Sequence[Row]) -> list[_Cut]:
     by_table: dict[str, list[Row]] = defaultdict(list)
-    for row in rows(records):
+    for row in given:
         by_table[row.table].append(row)
     return [cut for table in TABLES for cut in _cuts(table, by_table[table.name])]
 

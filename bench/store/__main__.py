@@ -20,6 +20,7 @@ _REACH = {
     "conversation_factor": "at most 2",
     "slowest_page_p95_ms": "at most 300",
     "drain_exchanges_per_s": "several times what one proxy makes",
+    "drain_cpu_us": "of the drain's processor time for each exchange",
 }
 
 
@@ -29,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", default=",".join(PARTS), help=f"of {','.join(PARTS)}")
     parser.add_argument("--sizes", default="10000,100000,1000000", help="exchanges stored")
     parser.add_argument("--drained", type=int, default=4000, help="exchanges that are drained")
+    parser.add_argument("--processes", type=int, default=0, help="that prepare what is drained; 0: a thread")
     given = parser.parse_args(arguments)
     only = set(given.only.split(","))
     if unknown := only - set(PARTS):
@@ -46,7 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
             )
         if "drain" in only:
             clickhouse.migrate()
-            found["drain_exchanges_per_s"] = speed.drained_per_second(Path(home) / "drained", given.drained)
+            drained = speed.drained(Path(home) / "drained", given.drained, given.processes)
+            found["drain_exchanges_per_s"] = drained.per_second
+            found["drain_cpu_us"] = drained.cpu_seconds * 1e6
     for name, value in found.items():
         if value is not None:
             print(f"{name:24s} {value:10.2f}   to reach: {_REACH[name]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import time
@@ -83,25 +84,47 @@ def pages(folder: Path, count: int) -> list[Answered]:
 
 
 @contextmanager
-def _draining(folder: Path) -> Iterator[None]:
+def _draining(folder: Path, processes: int = 0) -> Iterator[int]:
     command = [sys.executable, "-m", "inference.drain", "--spool", str(folder), "--interval", "0.05"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([*command, "--processes", str(processes)], stderr=subprocess.DEVNULL)
     try:
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait()
 
 
-def drained_per_second(folder: Path, count: int) -> float:
-    """Exchanges a second that a drain stores and verifies, its start left out."""
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """How fast a drain stores and verifies, its start left out."""
+
+    per_second: float
+    cpu_seconds: float
+    """Of processor time, for each exchange: the drain's and its processes', not the trace store's."""
+
+
+def drained(folder: Path, count: int, processes: int) -> Drained:
+    """A spool of so many exchanges into the store."""
     spool(folder, count, first=8_000_000)
-    with _draining(folder):
+    with _draining(folder, processes) as drain:
         began = _wait(folder, 1)
-        first = read_status(folder)
+        first, before = read_status(folder), _cpu_seconds(drain)
         ended = _wait(folder, count)
+        took = _cpu_seconds(drain) - before
     assert first is not None
-    return (count - first.stored) / (ended - began)
+    stored = count - first.stored
+    return Drained(stored / (ended - began), took / stored)
+
+
+def _cpu_seconds(process: int) -> float:
+    """Processor time of a process and its children so far."""
+    tasks = Path(f"/proc/{process}/task").iterdir()
+    children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    found = 0
+    for one in (process, *children):
+        fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+        found += int(fields[11]) + int(fields[12])
+    return found / os.sysconf("SC_CLK_TCK")
 
 
 def _wait(folder: Path, stored: int) -> float:

@@ -149,6 +149,14 @@ def lay_out(header: dict[str, Any] | None, body: bytes) -> bytes:
     return b"".join((_CHECK.pack(len(text)), text, body))
 
 
+def plain_size(payload: bytes) -> int:
+    """How many bytes a payload comes to; 0 where it doesn't say so."""
+    try:
+        return max(0, zstandard.frame_content_size(payload))
+    except zstandard.ZstdError:
+        return 0
+
+
 def unpack(payload: bytes) -> bytes:
     """A part's bytes. Raises ValueError."""
     try:

@@ -26,6 +26,7 @@ from inference.spool.frames import (
     Position,
     Segment,
     lock_name,
+    plain_size,
     segments,
     unpack,
     unpack_with_header,
@@ -49,8 +50,8 @@ class _Started:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ended:
-    """An exchange ready to be given; ``close`` is None when its proxy died."""
+class Ended:
+    """An exchange ready to be given, as its frames; ``close`` is None when its proxy died."""
 
     at: Position
     exchange_id: bytes
@@ -58,6 +59,12 @@ class _Ended:
     close: bytes | None
     doubtful: bool
     """Whether an earlier reader may have given it."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes it comes to, about."""
+        frames = (self.started.opened, *self.started.parts, self.close or b"")
+        return sum(map(plain_size, frames))
 
 
 class SpoolReader:
@@ -94,8 +101,8 @@ class SpoolReader:
         """Forget what was given but not committed: the next read begins after the checkpoint."""
         self._leave()
         self._started: dict[bytes, _Started] = {}
-        self._ready: deque[_Ended] = deque()
-        self._given: deque[_Ended] = deque()
+        self._ready: deque[Ended] = deque()
+        self._given: deque[Ended] = deque()
         self._closed: OrderedDict[bytes, None] = OrderedDict()
         self._done, self._from, self._resumed = self._load()
         self._next = self._from
@@ -103,24 +110,36 @@ class SpoolReader:
     def read(
         self, limit: int, until: Position | None = None, max_bytes: int = 64 << 20
     ) -> list[tuple[Position, RawExchange]]:
-        """Up to ``limit`` exchanges, or about ``max_bytes`` of them, that were not given before.
+        """What ``take`` gives, decoded; what can't be decoded is damage."""
+        given = []
+        for ended in self.take(limit, until, max_bytes)[0]:
+            try:
+                given.append((ended.at, decode(ended)))
+            except ValueError as error:
+                self.damage.append(damaged(ended, error))
+        return given
+
+    def take(
+        self, limit: int, until: Position | None = None, max_bytes: int = 64 << 20
+    ) -> tuple[list[Ended], bool]:
+        """Up to ``limit`` exchanges, or about ``max_bytes`` of them, that were not given before; and whether
+        it stopped at one of these bounds, so that there may be more.
 
         With ``until``, exactly those that end at or before it, however many: so that a recorded batch can be
         read again as it was.
         """
-        given: list[tuple[Position, RawExchange]] = []
+        given: list[Ended] = []
         size = 0
         while until is not None or (len(given) < limit and size < max_bytes):
             if not self._ready and not self._advance():
-                break
+                return given, False
             if until is not None and self._ready[0].at > until:
                 break
             ended = self._ready.popleft()
             self._given.append(ended)
-            if (raw := self._decode(ended)) is not None:
-                given.append((ended.at, raw))
-                size += len(raw.request) + len(raw.response)
-        return given
+            given.append(ended)
+            size += ended.size
+        return given, True
 
     def commit(self, position: Position) -> None:
         """What ends at or before ``position`` is stored: never give it again, crash or not."""
@@ -265,7 +284,7 @@ class SpoolReader:
                 end.epoch, end.number, end.offset + 1 + (started.at.number << 36) + started.at.offset
             )
             if at > self._done and started.damaged_at is None:
-                self._ready.append(_Ended(at, exchange_id, started, None, doubtful=True))
+                self._ready.append(Ended(at, exchange_id, started, None, doubtful=True))
 
     def _note(self, damage: Damage) -> None:
         if damage.exchange_id is None and damage.reason == "header":
@@ -316,7 +335,7 @@ class SpoolReader:
             self._shut(frame.exchange_id)
             if end > self._done:
                 doubtful = started.again or frame.again or started.at < self._resumed
-                self._ready.append(_Ended(end, frame.exchange_id, started, frame.payload, doubtful))
+                self._ready.append(Ended(end, frame.exchange_id, started, frame.payload, doubtful))
             return
         # Of what was written again, the first copy may have been stored, and its beginning retired.
         known = frame.again if started is None else started.damaged_at is not None
@@ -332,19 +351,20 @@ class SpoolReader:
         if len(self._closed) > _REMEMBERED_CLOSED:
             self._closed.popitem(last=False)
 
-    def _decode(self, ended: _Ended) -> RawExchange | None:
-        try:
-            opened, request = unpack_with_header(ended.started.opened)
-            parts = [unpack(part) for part in ended.started.parts]
-            closed: dict[str, Any] = {"end_reason": "proxy_died"}
-            if ended.close is not None:
-                closed, tail = unpack_with_header(ended.close)
-                parts.append(tail)
-        except ValueError as error:
-            self.damage.append(
-                Damage(ended.at.segment, ended.at.offset, f"payload: {error}", ended.exchange_id)
-            )
-            return None
-        exchange_id = str(UUID(bytes=ended.exchange_id))
-        attempt = int(closed.get("attempt", 0))
-        return RawExchange(exchange_id, attempt, opened, request, b"".join(parts), closed)
+
+def decode(ended: Ended) -> RawExchange:
+    """The exchange that its frames hold. Raises ValueError when they can't be read."""
+    opened, request = unpack_with_header(ended.started.opened)
+    parts = [unpack(part) for part in ended.started.parts]
+    closed: dict[str, Any] = {"end_reason": "proxy_died"}
+    if ended.close is not None:
+        closed, tail = unpack_with_header(ended.close)
+        parts.append(tail)
+    exchange_id = str(UUID(bytes=ended.exchange_id))
+    attempt = int(closed.get("attempt", 0))
+    return RawExchange(exchange_id, attempt, opened, request, b"".join(parts), closed)
+
+
+def damaged(ended: Ended, error: ValueError | str) -> Damage:
+    """What is said of an exchange whose frames can't be read."""
+    return Damage(ended.at.segment, ended.at.offset, f"payload: {error}", ended.exchange_id)

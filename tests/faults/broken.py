@@ -60,16 +60,16 @@ def _no_dedup() -> None:
 def _early_checkpoint() -> None:
     from inference.spool import SpoolReader  # noqa: PLC0415
 
-    original = SpoolReader.read
+    original = SpoolReader.take
 
-    def read(self: SpoolReader, *arguments: Any, **options: Any) -> Any:
-        found = original(self, *arguments, **options)
+    def take(self: SpoolReader, *arguments: Any, **options: Any) -> Any:
+        found, full = original(self, *arguments, **options)
         if found:
-            self.commit(found[-1][0])
+            self.commit(found[-1].at)
             time.sleep(_WINDOW_SECONDS)
-        return found
+        return found, full
 
-    SpoolReader.read = read  # type: ignore[method-assign]
+    SpoolReader.take = take  # type: ignore[method-assign]
 
 
 _BREAKS: dict[str, Callable[[], None]] = {

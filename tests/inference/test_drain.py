@@ -156,9 +156,9 @@ def test_killed_at_any_moment_nothing_is_lost_or_doubled(store: Store, tmp_path:
     assert set(counts(store).values()) == {(1500, 1500)}
 
 
-def start(spool: Path, *options: str) -> subprocess.Popen[bytes]:
+def start(spool: Path, *options: str, **how: Any) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "inference.drain", "--spool", str(spool), *options]
-    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL, **how)
 
 
 @pytest.mark.slow
