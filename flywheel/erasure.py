@@ -77,6 +77,13 @@ def start(user_id: str, key: str, by: User | None) -> Erasure:
         return known
 
 
+def standing() -> dict[str, int]:
+    """How many are ``done``, ``active``, and ``failed`` (or cancelled, which leaves data just as well)."""
+    done = Erasure.objects.filter(job__state=Job.State.DONE).count()
+    active = Erasure.objects.filter(job__state__in=(Job.State.PENDING, Job.State.RUNNING)).count()
+    return {"done": done, "active": active, "failed": Erasure.objects.count() - done - active}
+
+
 def wish(erasure: Erasure) -> erasing.Wish:
     """The erasure as the trace store has to know it."""
     return erasing.Wish(erasure.uid, erasure.salt, erasure.hash, erasure.before)

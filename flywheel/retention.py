@@ -1,8 +1,8 @@
 """Retention: each route's days, what is held against them, and a run that lets expire what is due.
 
-What a dataset version uses is held, bodies and tokens too; of what stands in a queue the metadata are, so
-that an erasure finds the copy. A copy in a queue that no dataset uses expires with the bodies. The statements
-and their bounds are in inference.retention.
+What a dataset version uses is held, bodies and tokens too, and so are an exam's answers to it; of what
+stands in a queue the metadata are, so that an erasure finds the copy. A copy in a queue that no dataset
+uses expires with the bodies. The statements and their bounds are in inference.retention.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from annotations.models import Item
 from flywheel import copies
-from flywheel.models import DatasetRow, Expiry
+from flywheel.models import DatasetRow, EvaluationCase, Expiry
 from inference import clickhouse, retention
 from inference.clickhouse import Store
 from inference.models import Route
@@ -29,7 +29,7 @@ _RULES = (copies.RULE, copies.EXPIRED_RULE)
 
 
 def policies() -> list[Policy]:
-    """Routes on which anything expires."""
+    """Of every route, and of calls to a version by its name."""
     found = [
         Policy(
             route.name,
@@ -41,7 +41,12 @@ def policies() -> list[Policy]:
         )
         for route in Route.objects.order_by("name")
     ]
-    return [policy for policy in found if any(policy.days.values())]
+    return [*found, retention.strictest(found)]
+
+
+def expiring() -> list[Policy]:
+    """Those by which anything expires."""
+    return [policy for policy in policies() if any(policy.days.values())]
 
 
 def held() -> Iterator[tuple[UUID, bool]]:
@@ -52,13 +57,17 @@ def held() -> Iterator[tuple[UUID, bool]]:
         yield from ((one, True) for one in used.iterator() if one is not None)
         kept = Item.objects.exclude(verdict_rule__in=_RULES).values_list(names, flat=True)
         yield from ((one, False) for one in kept.iterator() if one is not None)
+    cases = EvaluationCase.objects.exclude(row__hash="")
+    for names in ("baseline_exchange", "candidate_exchange"):
+        answered = cases.values_list(names, flat=True)
+        yield from ((one, True) for one in answered.iterator() if one is not None)
 
 
 def preview(now: datetime | None = None) -> list[Due]:
     """What the next run removes, with what the last one held. Raises Unavailable."""
     last = Expiry.objects.first()
     return retention.due(
-        clickhouse.connect(), policies(), last.uid if last else NOBODY, now or timezone.now()
+        clickhouse.connect(), expiring(), last.uid if last else NOBODY, now or timezone.now()
     )
 
 
@@ -68,7 +77,8 @@ def run(now: datetime | None = None) -> Expiry | None:
     Raises Unavailable; then nothing, or a part, was begun, and the next run goes on.
     """
     now = now or timezone.now()
-    found, store = policies(), clickhouse.connect()
+    found, store = expiring(), clickhouse.connect()
+    retention.announce(store, policies(), now)
     if not found or retention.busy(store):
         return None
     one = Expiry()

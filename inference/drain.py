@@ -32,6 +32,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from inference import clickhouse, late, report, storing
 from inference.ahead import Ahead, Preparing, tune
+from inference.aside import Aside
 from inference.clickhouse import RejectedError, Store, Unavailable
 from inference.erased import Erased
 from inference.exchange import Exchange
@@ -108,6 +109,7 @@ class Drain:
         self._spool = spool
         self._reader = SpoolReader(spool)
         self._quarantine = Quarantine(spool)
+        self._aside = Aside(spool, connect)
         self._erased = Erased(connect)
         self._honoured: frozenset[str] = frozenset()
         self._preparing = Preparing(spool, processes, exports=export is not None)
@@ -247,12 +249,13 @@ class Drain:
         return name
 
     def _erase(self) -> None:
-        """Honour erasures in what is kept aside. A store that is away stops nothing that needs none."""
+        """Honour erasures and retention in what is kept aside. A store that is away stops nothing."""
         try:
             asked = self._erased.erasures()
             if asked - self._honoured:
                 self._quarantine.erase(self._erased)
                 self._honoured = asked
+            self._aside.expire()
         except (Unavailable, DatabaseError) as error:
             log.debug("erasures are not known: %s", error)
 

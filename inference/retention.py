@@ -13,10 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from inference.clickhouse import Store
 from inference.otlp import KEY
+from inference.routing import VERSION_PREFIX
 from inference.stored import microseconds
 
 MOST = 24
@@ -35,10 +36,19 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A route's days; None: for ever."""
+    """A route's days; None: for ever. ``route`` may be VERSION_PREFIX: all calls to a version by its name."""
 
     route: str
     days: Mapping[Part, int | None]
+
+    @property
+    def condition(self) -> str:
+        """Which rows are its route's. Raises ValueError for what can be no route's name."""
+        if self.route == VERSION_PREFIX:
+            return f"startsWith(route, '{VERSION_PREFIX}')"
+        if not _ROUTE.fullmatch(self.route):
+            raise ValueError(f"{self.route!r} is no route's name")
+        return f"route = '{self.route}'"
 
     def cutoff(self, part: Part, now: datetime) -> datetime | None:
         """What began before is due: whole days in UTC, so that a run a day does a day's work."""
@@ -82,7 +92,37 @@ _NOT_YET = {
     Part.BODIES: " AND cleared = ''",
     Part.METADATA: "",
 }
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _ROUTE = re.compile(r"[-\w]{1,50}", re.ASCII)
+
+
+def strictest(policies: Sequence[Policy]) -> Policy:
+    """For calls to a version by its name: the fewest days of any route.
+
+    They repeat what some route was asked (an exam's row, an exchange that is tried again), and a copy must
+    not outlive what it was copied from.
+    """
+    days = {}
+    for part in Part:
+        known = [found for one in policies if (found := one.days.get(part)) is not None]
+        days[part] = min(known, default=None)
+    return Policy(VERSION_PREFIX, days)
+
+
+def announce(store: Store, policies: Sequence[Policy], now: datetime) -> None:
+    """Tell drains from when on each route's texts are kept."""
+    rows = {one.route: one.cutoff(Part.BODIES, now) or _BEGINNING for one in policies}
+    if rows != kept_from(store):
+        lines = [(route, before, now) for route, before in rows.items()]
+        store.insert("kept_from", ("route", "before", "at"), lines, token=f"{uuid4()}")
+
+
+def kept_from(store: Store) -> dict[str, datetime]:
+    """What was announced last, by route."""
+    rows = store.query(
+        "SELECT route, before FROM kept_from FINAL WHERE at = (SELECT max(at) FROM kept_from)"
+    ).result_rows
+    return {str(route): before for route, before in rows}
 
 
 def hold(store: Store, run: UUID, exchanges: Iterable[tuple[UUID, bool]]) -> None:
@@ -196,11 +236,7 @@ def _due(policy: Policy, part: Part, now: datetime) -> str:
     cutoff = policy.cutoff(part, now)
     if cutoff is None:
         return ""
-    if not _ROUTE.fullmatch(policy.route):
-        raise ValueError(f"{policy.route!r} is no route's name")
-    return (
-        f"(route = '{policy.route}' AND started_at < fromUnixTimestamp64Micro({microseconds(cutoff)}, 'UTC'))"
-    )
+    return f"({policy.condition} AND started_at < fromUnixTimestamp64Micro({microseconds(cutoff)}, 'UTC'))"
 
 
 def _held(run: UUID, part: Part) -> str:

@@ -23,7 +23,10 @@ _SHOWN = 200
 @operator_required
 def index(request: HttpRequest) -> HttpResponseBase:
     """Ask for a user, show what they have, erase it when told to; and every receipt."""
-    found: dict[str, object] = {"erasures": Erasure.objects.select_related("job__created_by")[:_SHOWN]}
+    found: dict[str, object] = {
+        "erasures": Erasure.objects.select_related("job__created_by")[:_SHOWN],
+        **erasure.standing(),
+    }
     if request.method != "POST":
         return render(request, "flywheel/erasures.html", found)
     user_id = request.POST.get("user", "").strip()

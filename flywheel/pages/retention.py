@@ -23,20 +23,30 @@ def index(request: HttpRequest) -> HttpResponse:
         down = False
     except Unavailable:
         due, down = {}, True
+    routes = dict(Route.objects.values_list("name", "pk"))
     rows = [
         {
-            "route": route,
+            "route": policy.route,
+            "pk": routes.get(policy.route),
             "parts": [
                 {
                     "name": part.value,
-                    "days": getattr(route, f"{part}_days"),
-                    "due": due.get((route.name, part)),
+                    "days": policy.days[part],
+                    "due": due.get((policy.route, part)),
                 }
                 for part in Part
             ],
         }
-        for route in Route.objects.order_by("name")
+        for policy in (retention.policies() if routes else [])
     ]
     total = sum(one.exchanges for one in due.values())
-    context = {"rows": rows, "total": total, "down": down, "expiries": Expiry.objects.all()[:_SHOWN]}
+    by_part = ((part.value, sum(one.exchanges for one in due.values() if one.part is part)) for part in Part)
+    totals = [(part, number) for part, number in by_part if number]
+    context = {
+        "rows": rows,
+        "total": total,
+        "totals": totals,
+        "down": down,
+        "expiries": Expiry.objects.all()[:_SHOWN],
+    }
     return render(request, "flywheel/retention.html", context)

@@ -1,10 +1,12 @@
 """What a route keeps no longer goes, apart; what is held stays; a run is bounded; a page says it first."""
 
+import os
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import orjson
 import pytest
 from django.core.exceptions import ValidationError
 from django.test import Client
@@ -12,9 +14,10 @@ from django.utils import timezone
 
 from annotations.models import Item
 from flywheel import copies, retention
-from flywheel.models import Expiry
+from flywheel.models import Evaluation, EvaluationCase, Expiry, Job
 from inference import clickhouse
 from inference import retention as store_retention
+from inference.aside import LOOK_SECONDS, Aside
 from inference.clickhouse import Store
 from inference.drain import Drain
 from inference.models import Route
@@ -33,7 +36,7 @@ pytestmark = pytest.mark.django_db
 def store(clickhouse_process: ClickHouseProcess, clickhouse: str, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", clickhouse)
     migrate()
-    for table in (*(table.name for table in TABLES), "held"):
+    for table in (*(table.name for table in TABLES), "held", "kept_from"):
         clickhouse_process.run(f"TRUNCATE TABLE {clickhouse.rpartition('/')[2]}.{table}")
     return connect()
 
@@ -72,7 +75,9 @@ def run_all() -> int:
     for _ in range(50):
         while store_retention.busy(clickhouse.connect()):
             time.sleep(0.02)
-        runs += retention.run(NOW) is not None
+        if retention.run(NOW) is None:
+            break
+        runs += 1
     return runs
 
 
@@ -81,7 +86,7 @@ def test_bodies_tokens_and_metadata_expire_apart(store: Store, tmp_path: Path) -
     Route.objects.create(name="other")
     _, tokens, bodies, gone = keep(store, tmp_path, 1, 6, 11, 21)
     keep(store, tmp_path, 400, route="other")
-    due = {(one.route, one.part): one.exchanges for one in retention.preview(NOW)}
+    due = {(one.route, one.part): one.exchanges for one in retention.preview(NOW) if one.exchanges}
     assert due == {("icd-chapter", "tokens"): 3, ("icd-chapter", "bodies"): 2, ("icd-chapter", "metadata"): 1}
     assert run_all() <= 4
     assert rows(store) == {"tokens": 2, "exchanges": 4, "facts": 4, "events": 4, "spans": 4 + 3}
@@ -182,3 +187,99 @@ def test_the_page_is_for_operators_and_works_without_the_store() -> None:
     page = client.get("/retention/").content.decode()
     for words in ("can’t be asked", "30 days", "for ever", "12 bodies in exchanges"):
         assert words in page
+
+
+def test_calls_by_a_versions_name_go_by_the_fewest_days_of_any_route(store: Store, tmp_path: Path) -> None:
+    Route.objects.create(name="icd-chapter", bodies_days=10, tokens_days=10, metadata_days=30)
+    Route.objects.create(name="other", bodies_days=20, tokens_days=5)
+    young, tokens, bodies, gone = keep(store, tmp_path, 4, 6, 11, 31, route="version:desk-0a1b")
+    due = {one.part: one.exchanges for one in retention.preview(NOW) if one.route == "version:"}
+    assert due == {"tokens": 3, "bodies": 2, "metadata": 1}
+    run_all()
+    left = {
+        str(one): bool(body)
+        for one, body in store.query("SELECT exchange_id, request != '' FROM exchanges").result_rows
+    }
+    assert left == {young: True, tokens: True, bodies: False}
+    assert store.query("SELECT toString(exchange_id) FROM tokens").result_rows == [(young,)]
+    assert gone not in left
+
+
+def test_an_exams_answers_to_a_held_row_are_held(store: Store, tmp_path: Path) -> None:
+    desk = open_desk()
+    Route.objects.filter(name="icd-chapter").update(tokens_days=5, bodies_days=5, metadata_days=5)
+    first, second, third = keep(store, tmp_path, 9, 9, 9, route="version:desk-0a1b")
+    desk.fill(10)
+    version, adapter = desk.build(), desk.adapter()
+    evaluation = Evaluation.objects.create(
+        dataset_version=version,
+        baseline=desk.base,
+        candidate=adapter,
+        route=desk.route,
+        job=Job.objects.create(kind=Job.Kind.EVALUATION, key="e"),
+    )
+    EvaluationCase.objects.create(
+        evaluation=evaluation,
+        row=version.rows.all()[0],
+        question="q",
+        expected="a",
+        baseline_exchange=first,
+        candidate_exchange=second,
+    )
+    run_all()
+    stored = store.query("SELECT toString(exchange_id) FROM exchanges WHERE request != ''").result_rows
+    assert {one for (one,) in stored} == {first, second}
+    assert store.query("SELECT count() FROM tokens").result_rows == [(2,)]
+    assert third not in {first, second}
+
+
+def aside(spool: Path, *records: tuple[str, int | None]) -> Path:
+    """A quarantine with a record for each route, so many days old; None: its header doesn't say."""
+    folder = spool / "quarantine"
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, (route, age) in enumerate(records):
+        opened: dict[str, object] = {"route": route} if route else {"kind": "event"}
+        if age is not None:
+            opened["started_us" if route else "at_us"] = int((NOW - timedelta(days=age)).timestamp() * 1e6)
+        content = {"exchange_id": str(number), "attempt": 0, "opened": opened, "closed": {}}
+        (folder / f"{number}-0.json").write_bytes(orjson.dumps(content | {"request": "", "response": ""}))
+    return folder
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_was_kept_aside_goes_by_its_route(store: Store, tmp_path: Path) -> None:
+    Route.objects.create(name="icd-chapter", bodies_days=10)
+    other = Route.objects.create(name="other", bodies_days=20)
+    records = [("icd-chapter", 9), ("icd-chapter", 11), ("other", 19), ("other", 21), ("version:x", 11)]
+    folder = aside(tmp_path, *records, ("", 11), ("", 21), ("deleted", 19), ("icd-chapter", None))
+    (folder / "a note.json").write_text("[]")
+    (folder / "damage.jsonl").write_text("{}")
+    old = (NOW - timedelta(days=400)).timestamp()
+    os.utime(folder / "8-0.json", (old, old))
+    now = 1000.0
+    quarantine = Aside(tmp_path, connect, lambda: now)
+    assert quarantine.expire() == 0  # nothing is known of any route
+    run_all()
+    assert quarantine.expire() == 0  # and that holds for a while
+    now += LOOK_SECONDS
+    assert quarantine.expire() == 5
+    left = ["0-0.json", "2-0.json", "5-0.json", "7-0.json", "a note.json", "damage.jsonl"]
+    assert names(folder) == left
+    # One that keeps for ever keeps also what is of no route.
+    Route.objects.filter(pk=other.pk).update(bodies_days=None)
+    aside(tmp_path, *records)
+    retention.run(NOW)
+    now += LOOK_SECONDS
+    assert quarantine.expire() == 2
+    assert names(folder) == sorted([*left, "3-0.json"])
+
+
+def test_a_drain_lets_expire_what_it_kept_aside(store: Store, tmp_path: Path) -> None:
+    Route.objects.create(name="icd-chapter", bodies_days=10)
+    folder = aside(tmp_path, ("icd-chapter", 11), ("icd-chapter", 9))
+    retention.run(NOW)
+    keep(store, tmp_path, 1)
+    assert names(folder) == ["1-0.json"]
