@@ -18,6 +18,7 @@ from annotations.models import Annotation, Item, Queue, new_key
 from annotations.people import Role
 from annotations.questions import MAIN, Kind
 from annotations.reading import read
+from inference import readers
 
 OPEN = (Item.State.CONFLICT, Item.State.UNJUDGED)
 """What waits for a second opinion."""
@@ -120,6 +121,7 @@ def _page(
     context["given"] = request.POST
     if item is not None:
         item.queue = queue
+        readers.saw(item.exchange_id)
         lead = queue.lead
         context |= {
             "reading": read(item.messages),

@@ -175,11 +175,12 @@ def queue(request: HttpRequest, found: Queue) -> HttpResponse:
         "others": found.reviewers.order_by("username") if reaches(role, Role.LEAD) else [],
         "reads_exchanges": is_engineer(request.user),
     }
-    if request.headers.get("HX-Request") != "true":
-        return render(request, "annotations/queue.html", context)
-    if request.GET.get("seen") == overview.fingerprint:
+    live = request.headers.get("HX-Request") == "true"
+    if live and request.GET.get("seen") == overview.fingerprint:
         return HttpResponse(status=204)
-    return render(request, "annotations/queue_live.html", context)
+    for item in overview.attention:
+        readers.saw(item.exchange_id)
+    return render(request, f"annotations/queue{'_live' if live else ''}.html", context)
 
 
 @only(Role.LEAD)

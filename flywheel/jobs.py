@@ -23,6 +23,7 @@ from kombu.exceptions import OperationalError
 
 from flywheel.celery import app
 from flywheel.models import Job
+from inference import readers
 
 log = logging.getLogger(__name__)
 
@@ -218,8 +219,12 @@ def claim(job_id: int) -> Lease | None:
 Work = Callable[[Job, Lease], None]
 
 
+@readers.as_the_system()
 def run(job_id: int, work: Mapping[str, Work]) -> None:
-    """Claim a job and do its kind's work, which ends with ``lease.complete``. Never raises: the row tells."""
+    """Claim a job and do its kind's work, which ends with ``lease.complete``. Never raises: the row tells.
+
+    It reads what it needs, whoever asked for it: what they may read was settled when the job was made.
+    """
     lease = claim(job_id)
     if lease is None:
         return

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString, mark_safe
 
-from inference import account, lookups, queries, reading, vocabulary
+from inference import account, lookups, queries, readers, reading, vocabulary
 from inference.answer import Choice, Tokens
 from inference.heatmap import HeatMap, paint
 from inference.models import ModelVersion, Route
@@ -100,7 +100,7 @@ def context(x: StoredExchange, view: str, start: int) -> dict[str, Any]:
         "tags": sorted(x.tags.items()),
         "curl": curl(x),
         "cost": cost(x),
-        "may_try": x.surface in AGAIN and not x.cleared and not x.hidden,
+        "may_try": x.surface in AGAIN and not x.cleared and readers.rights().texts is None,
         "spans": steps(x),
         **after(x),
     }

@@ -21,7 +21,7 @@ from django.utils.http import urlencode
 from flywheel import clients
 from flywheel.models import Rerun
 from flywheel.pages import keys
-from inference import again, exchange_page, queries
+from inference import again, exchange_page, queries, readers
 from inference.access import engineer_required
 from inference.clickhouse import Unavailable
 from inference.models import ModelVersion
@@ -73,6 +73,8 @@ def why_not(x: StoredExchange) -> str:
         return "Only chats and completions can be asked again."
     if x.hidden:
         return "You may see numbers only of this route, so its questions aren’t yours to ask."
+    if readers.rights().texts is not None:
+        return "The new answer would be a version’s and of no route, and you may read some routes only."
     if x.cleared:
         return "What was asked is not kept any longer."
     if not settings.EVALUATION_KEY:

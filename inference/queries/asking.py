@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -27,7 +28,7 @@ OPEN = frozenset(
     )
 )
 """Columns that say nothing of what was asked or answered. A hash of either does: it can be tried."""
-_NUMBERS = (int, float, date, UUID, type(None))
+_NUMBERS = (int, float, Decimal, date, UUID, type(None))
 
 
 def ask(

@@ -22,6 +22,8 @@ from uuid import UUID
 
 import django
 
+from inference import readers
+
 MARK = "xyzzy-marker"
 DEATHS = [
     ("inference.erasing", "announce", "after"),
@@ -35,6 +37,7 @@ DEATHS = [
 """Module, function, and when of its first call."""
 
 
+@readers.as_the_system()
 def make() -> None:
     """The user's exchange was judged, became a row to learn from and an exam's case, and a run learned it."""
     from django.core.management import call_command

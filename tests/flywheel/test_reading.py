@@ -21,7 +21,7 @@ from pytest_django.fixtures import DjangoAssertNumQueries, Settings
 
 from annotations import sampling
 from annotations.access import role_in
-from annotations.models import Item, Queue
+from annotations.models import Annotation, Item, Queue
 from annotations.people import Role
 from flywheel import urls
 from flywheel.models import DatasetVersion, Evaluation, EvaluationCase, Job, Rollout, TrainingRun
@@ -101,6 +101,10 @@ def wheel(tmp_path: Path) -> wheel_data.Wheel:
     Route.objects.get_or_create(name="faq")
     asked = [{"role": "user", "content": f"{SECRET} asked"}]
     Item.objects.update(messages=asked, answer=SECRET, verdict_answer=SECRET)
+    # What judges said of the exchange stands beside it.
+    judged = Annotation.objects.order_by("pk")[0]
+    Item.objects.filter(pk=judged.item_id).update(exchange_id=ONE.exchange_id, verdict="corrected")
+    Annotation.objects.update(note=f"{SECRET} noted")
     EvaluationCase.objects.update(question=SECRET, expected=SECRET, candidate_answer=SECRET)
     SavedView.objects.create(owner=made.operator, name="all", filter="route:icd", shared=True)
     ReadingRight.objects.all().delete()
@@ -325,6 +329,7 @@ def test_what_may_not_be_read_answers_as_what_is_not_there(wheel: wheel_data.Whe
     assert "plain answer" in text
     assert SECRET not in text
     assert "chat icd" not in text
+    assert "Thumbs down" not in text
     assert "look up" in text
 
 
@@ -507,7 +512,7 @@ def test_what_can_not_be_written_down_is_not_shown(
 def test_copies_in_queues_and_what_is_built_of_them_are_written_down(wheel: wheel_data.Wheel) -> None:
     people.may_read(texts=True, person=wheel.engineer)
     client = signed_in(wheel.engineer)
-    for name in ("queue-item", "dataset-version", "evaluation-cases"):
+    for name in ("queue", "queue-item", "queue-conflicts", "dataset-version", "evaluation-cases"):
         page = next(page for page in PAGES if page.name == name)
         answer = client.get(page.address)
         assert SECRET in answer.text
@@ -570,7 +575,7 @@ def test_who_may_not_read_the_question_does_not_ask_it(
 ) -> None:
     settings.EVALUATION_KEY = "fw-x"
     monkeypatch.setattr("flywheel.pages.again.send", lambda *_: pytest.fail("it was asked"))
-    for user, status in ((counter(), 422), (elsewhere(), 404)):
+    for user, status in ((counter(), 422), (elsewhere(), 404), (reader(), 422)):
         client = signed_in(user)
         asked = client.post(reverse("exchange-again", args=[ONE.exchange_id]), {"version": wheel.base.name})
         assert asked.status_code == status
