@@ -40,7 +40,7 @@ function mark(row) {
 
 function count() {
   const number = ticks().length;
-  chosen.textContent = number ? `${number} ticked ${number === 1 ? "is" : "are"} sent on.` : all;
+  if (chosen) chosen.textContent = number ? `${number} ticked ${number === 1 ? "is" : "are"} sent on.` : all;
   bulk.querySelector("[data-none]").hidden = !number;
   bulk.querySelector("[data-two]").hidden = number !== 2;
 }
