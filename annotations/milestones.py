@@ -6,7 +6,7 @@ from statistics import median
 from django.contrib.auth.models import User
 
 from annotations import judging
-from annotations.models import Assignment, Queue
+from annotations.models import Queue
 
 EVERY = 50
 
@@ -29,9 +29,8 @@ class Milestone:
         return f"You have judged {self.count:,} here{pace}. A pause now and then keeps you sharp."
 
 
-def reached(queue: Queue, reviewer: User) -> Milestone | None:
-    """What the judgement just given completes, if it does. Counts places: by an index, however many."""
-    done = Assignment.objects.filter(queue=queue, reviewer=reviewer, done_at__isnull=False).count()
+def reached(queue: Queue, reviewer: User, done: int) -> Milestone | None:
+    """What the judgement just given completes, if it does; ``done`` counts it and all before."""
     if not done or done % EVERY:
         return None
     latest = judging.standing(queue, reviewer).values_list("seconds", flat=True)[:EVERY]

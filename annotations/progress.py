@@ -23,14 +23,16 @@ _MEDIAN_OF = 500
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Of ``total`` items, how many need nothing more from this person."""
+    """Of ``total`` items, how many need nothing more from this person; and how many she judged herself."""
 
     done: int
     total: int
+    mine: int = 0
 
     @property
     def next_number(self) -> int:
-        return min(self.done + 1, self.total)
+        """The next item's number: her own count, since others judge the same queue."""
+        return self.mine + 1
 
 
 def of(queue: Queue, reviewer: User) -> Progress:
@@ -38,10 +40,12 @@ def of(queue: Queue, reviewer: User) -> Progress:
     total, done = Queue.objects.values_list("size", "decided").get(pk=queue.pk)
     if total is None or done is None:
         total, done = counted(queue)
-    if queue.judgements_per_item > 1:
-        hers = Assignment.objects.filter(queue=queue, reviewer=reviewer, done_at__isnull=False)
-        done += hers.filter(item__state=Item.State.WAITING).count()
-    return Progress(done, total)
+    hers = Assignment.objects.filter(queue=queue, reviewer=reviewer, done_at__isnull=False)
+    if queue.judgements_per_item == 1:
+        return Progress(done, total, hers.count())
+    waiting = Count("pk", filter=Q(item__state=Item.State.WAITING))
+    counts = hers.aggregate(mine=Count("pk"), waiting=waiting)
+    return Progress(done + counts["waiting"], total, counts["mine"])
 
 
 def counted(queue: Queue) -> tuple[int, int]:

@@ -158,9 +158,9 @@ def _panel(said: Judgement) -> str:
     return said.decision if said.decision in PANELS else ""
 
 
-def reserved(queue: Queue, reviewer: User, done: int, held: frozenset[str] = frozenset()) -> list[Showing]:
-    """The person's next items without those their page holds, numbered on from ``done``."""
-    showings = [of(place, queue, done + n) for n, place in enumerate(leases.reserve(queue, reviewer), 1)]
+def reserved(queue: Queue, reviewer: User, judged: int, held: frozenset[str] = frozenset()) -> list[Showing]:
+    """The person's next items without those their page holds, numbered on from those ``judged``."""
+    showings = [of(place, queue, judged + n) for n, place in enumerate(leases.reserve(queue, reviewer), 1)]
     return [showing for showing in showings if showing.key not in held]
 
 

@@ -146,7 +146,8 @@ def review_judge(request: HttpRequest, queue: Queue, user: User) -> HttpResponse
     except NotTaken as told:
         back = showing.returned(item, queue, key, said, told)
         return _returned(request, queue, user, back)
-    reached = milestones.reached(queue, user) if said.decision != "skip" else None
+    so_far = progress.of(queue, user)
+    reached = milestones.reached(queue, user, so_far.mine) if said.decision != "skip" else None
     # Only a check question is settled before it is judged.
     checked = golds.feedback(judged) if judged and settled else None
     if not is_fragment(request):
@@ -157,7 +158,6 @@ def review_judge(request: HttpRequest, queue: Queue, user: User) -> HttpResponse
         return redirect("review", queue.slug)
     # One that was sent again is not always the last.
     last = judged if judged and judged.created_at >= began else showing.last(queue, user)
-    so_far = progress.of(queue, user)
     context = {"queue": queue, "progress": so_far, "last": last, "milestone": reached, "checked": checked}
     context["suggested"] = suggestions.seen_after(last, queue)
     context["showings"] = _next(queue, user, so_far, _held(request.POST))
@@ -241,7 +241,7 @@ def review_sureness(request: HttpRequest, queue: Queue, user: User) -> HttpRespo
 def _next(queue: Queue, user: User, so_far: Progress, held: frozenset[str] = frozenset()) -> list[Showing]:
     if queue.state != Queue.State.OPEN:
         return []
-    return showing.reserved(queue, user, so_far.done, held)
+    return showing.reserved(queue, user, so_far.mine, held)
 
 
 def _context(queue: Queue, user: User) -> dict[str, Any]:

@@ -34,8 +34,9 @@ REFERENCE = "reference-reviewer"
 """Judges by the tabular list; can't sign in."""
 
 GUIDELINES = """\
-The desk files each phrase under one chapter of ICD-10-CM. **Approve** an answer only when it is the chapter's
-label and nothing else; otherwise **Correct** it.
+Each phrase belongs under one chapter of ICD-10-CM. **Approve** an answer only when it is the chapter's short name
+and nothing else; otherwise **Correct** it. A model that was not taught yet writes sentences, and is cut off in the
+middle: correct those too.
 
 - Code what is said, not what may be behind it: a *sign* without a diagnosis is **Symptoms**.
 - In pregnancy and childbed, **Pregnancy** wins; in the first 28 days of life, **Perinatal**.
@@ -147,7 +148,8 @@ def _queue() -> None:
             "name": "ICD-10-CM chapters",
             "filter": f"route:{coding.ROUTE}",
             "answers": list(coding.LABELS.values()),
-            "reasons": ["Not a chapter", "More than the label", "Question is not clinical"],
+            "question": "Is this the right chapter?",
+            "reasons": ["Wrong chapter", "Not a chapter", "More than the label", "Question is not clinical"],
             "guidelines": GUIDELINES,
             "created_by": operator,
         },

@@ -176,7 +176,7 @@ def test_what_is_decided_is_counted_as_it_changes(make_queue: MakeQueue, alice: 
     place = leases.reserve(queue, alice)[0]
     judging.judge(place.item, alice, place.key, APPROVE)
     judging.judge(place.item, alice, place.key, APPROVE)
-    assert progress.of(queue, alice) == progress.Progress(1, 3)
+    assert progress.of(queue, alice) == progress.Progress(1, 3, mine=1)
     assert progress.counted(queue) == (3, 1)
     judging.undo(queue, alice, place.key)
     assert progress.of(queue, alice) == progress.Progress(0, 3)

@@ -28,7 +28,7 @@ export function enhance(select) {
   const attributes = {
     type: "text", class: "control", role: "combobox", "aria-controls": list.id, "aria-expanded": "true",
     "aria-autocomplete": "list", "aria-label": "The right answer: type a few letters", autocomplete: "off",
-    autocapitalize: "off", spellcheck: "false", placeholder: "Type a few letters", enterkeyhint: "send",
+    autocapitalize: "off", spellcheck: "false", placeholder: "Type a few letters, then Enter; or press one", enterkeyhint: "send",
     "aria-describedby": select.getAttribute("aria-describedby"),
   };
   for (const [name, value] of Object.entries(attributes)) input.setAttribute(name, value);
@@ -64,7 +64,8 @@ export function enhance(select) {
       return option;
     }));
     active = -1;
-    activate(0);
+    input.removeAttribute("aria-activedescendant");
+    if (input.value.trim()) activate(0);  // before anything is typed, Enter chooses nothing
     if (!found.length) {
       const none = document.createElement("li");
       none.className = "muted";
@@ -89,7 +90,7 @@ export function enhance(select) {
   });
   input.addEventListener("keydown", (event) => {
     if (event.isComposing) return;
-    const moves = { ArrowDown: active + 1, ArrowUp: active - 1 };
+    const moves = { ArrowDown: active + 1, ArrowUp: Math.max(active, 0) - 1 };
     if (event.key in moves) activate(moves[event.key]);
     else if (event.key === "Enter" && !event.repeat) {
       const value = list.children[active]?.dataset.value;

@@ -31,14 +31,12 @@ const keys = () => [...document.querySelectorAll("#stage [data-item], #ahead [da
 const here = () => outbox.entries.filter((entry) => entry.queue === queue);
 outbox.extra = () => ({ held: keys().join(",") });
 
-// Items done, with those on their way.
-function done() {
+// Items that this person judged, with those on their way.
+function judged() {
   const counts = { undo: -1, skip: 0 };
   const waiting = here().reduce((sum, entry) => sum + (counts[entry.kind] ?? 1), 0);
-  return Number(document.getElementById("progress").dataset.done) + waiting;
+  return Number(document.getElementById("progress").dataset.mine) + waiting;
 }
-
-const total = () => Number(document.getElementById("progress").dataset.total);
 
 function enable(yes) {
   for (const button of bar.querySelectorAll("[data-act]")) button.disabled = !yes;
@@ -60,7 +58,7 @@ function show(article) {
   stage.querySelector("[data-judgement]")?.removeAttribute("id");
   stage.replaceChildren(article);
   article.querySelector("[data-judgement]").id = "judge";
-  article.querySelector("[data-number]").textContent = Math.max(1, Math.min(done() + 1, total()));
+  article.querySelector("[data-number]").textContent = Math.max(1, judged() + 1);
   const opened = prepare(article);
   enable(!("lost" in article.dataset));
   scrollTo({ top: 0 });
@@ -162,8 +160,7 @@ function send(form, decision, reason, pressed = {}) {
   strip.hidden = true;
   advance();
   showLast();
-  const number = Math.min(done() + 1, total());
-  say(current() ? `${DONE[decision]}. Item ${number} of ${total()}` : `${DONE[decision]}.`);
+  say(current() ? `${DONE[decision]}. Item ${judged() + 1}` : `${DONE[decision]}.`);
 }
 
 function correct(form) {
@@ -262,7 +259,7 @@ outbox.addEventListener("reply", ({ detail: { entry, html, status, ok } }) => {
     }
   } else {
     take(html, back);
-    if (entry.kind === "undo" && ok) say(`Taken back. Item ${done() + 1} of ${total()}`);
+    if (entry.kind === "undo" && ok) say(`Taken back. Item ${judged() + 1}`);
   }
   if (!current() && !outbox.entries.length) fetchNext();
 });
