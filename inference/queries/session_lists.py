@@ -15,6 +15,8 @@ from inference.stored import Cursor, SessionPage, SessionSummary, Spent, microse
 
 ROUNDS = 5
 """After which a page is given as it is, when most of what was found stood on an earlier one."""
+WINDOW = 1000
+"""Matches that are looked at in a round."""
 SPARE = 10
 """So many more are looked at than a page holds: the one that it begins in mostly stood on the page before."""
 _PLACE = "(started_at, exchange_id, attempt)"
@@ -31,13 +33,11 @@ def sessions(filter: Filter, before: Cursor | None = None, limit: int = 50) -> S
     found: list[dict[str, Any]] = []
     edge, more = before, True
     for _ in range(ROUNDS):
-        rows = _newest(filter, edge, limit + SPARE)
-        kept = _unlisted(filter, edge, rows)
-        room = limit - len(found)
+        rows, further = _newest(filter, edge, limit + SPARE)
+        kept, room = _unlisted(filter, edge, rows), limit - len(found)
         found += kept[:room]
-        more = len(kept) > room or len(rows) == limit + SPARE
-        if more:
-            edge = _cursor(found[-1] if len(kept) > room else rows[-1])
+        further = _cursor(found[-1]) if len(kept) > room else further
+        more, edge = further is not None, further or edge
         if not more or 2 * len(found) >= limit:
             break
     spent = _spent([_name(row) for row in found]) if found else {}
@@ -49,8 +49,14 @@ def _summary(row: dict[str, Any], spent: Spent) -> SessionSummary:
     return SessionSummary(_name(row), row["session"], row["route"], row["question"], spent)
 
 
-def _newest(filter: Filter, before: Cursor | None, limit: int) -> list[dict[str, Any]]:  # noqa: A002
-    """The newest match of each conversation, of those older than ``before``."""
+def _newest(
+    filter: Filter,  # noqa: A002
+    before: Cursor | None,
+    limit: int,
+) -> tuple[list[dict[str, Any]], Cursor | None]:
+    """The newest match of each conversation among the next matches behind ``before``, and from where to look
+    on; None at the end.
+    """
     sql, values = where(filter)
     mine, names = readable()
     # Without a session its name is a hash of what was said, for those who may read that.
@@ -58,13 +64,21 @@ def _newest(filter: Filter, before: Cursor | None, limit: int) -> list[dict[str,
     if before is not None:
         sql += f" AND started_at <= {AT.format('edge')} AND {_PLACE} < {_EDGE}"
         values |= _edge(before)
-    return ask(
-        "SELECT exchange_id, attempt, started_at, route, conversation, session, question, "  # noqa: S608
-        f"{_NUMBER} AS number FROM facts WHERE {sql} AND conversation != '' "
-        "ORDER BY started_at DESC, exchange_id DESC, attempt DESC "
-        "LIMIT 1 BY conversation LIMIT {most:UInt32}",
-        {**values, "most": limit},
+    order = "ORDER BY started_at DESC, exchange_id DESC, attempt DESC"
+    # The inner limit is what bounds the reading: LIMIT BY alone lets the store read far ahead.
+    window = f"FROM facts WHERE {sql} AND conversation != '' {order} LIMIT {{window:UInt32}}"
+    values |= {"window": WINDOW, "most": limit}
+    columns = "exchange_id, attempt, started_at, route, conversation, session, question"
+    rows = ask(
+        f"SELECT {columns}, {_NUMBER} AS number FROM (SELECT {columns} {window}) "  # noqa: S608
+        f"{order} LIMIT 1 BY conversation LIMIT {{most:UInt32}}",
+        values,
     )
+    if len(rows) == limit:
+        return rows, _cursor(rows[-1])
+    end = ask(f"SELECT count() AS n, min(place) AS place FROM (SELECT {_PLACE} AS place {window})", values)[0]  # noqa: S608
+    at, exchange_id, attempt = end["place"]
+    return rows, Cursor(at, str(exchange_id), attempt) if end["n"] == WINDOW else None
 
 
 def _unlisted(filter: Filter, before: Cursor | None, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:  # noqa: A002

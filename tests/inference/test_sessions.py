@@ -57,11 +57,12 @@ def paged(line: str, limit: int) -> list[list[SessionSummary]]:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 50])
-@pytest.mark.parametrize("spare", [1, 10])
+@pytest.mark.parametrize(("spare", "window"), [(1, 1000), (10, 1000), (10, 3)])
 def test_each_is_listed_once_in_the_order_of_its_last_turn(
-    stored: list[Exchange], limit: int, spare: int, monkeypatch: pytest.MonkeyPatch
+    stored: list[Exchange], limit: int, spare: int, window: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_lists, "SPARE", spare)
+    monkeypatch.setattr(session_lists, "WINDOW", window)
     last: dict[str, int] = {}
     for one in stored:
         last[one.conversation] = max(one.started_us, last.get(one.conversation, 0))
