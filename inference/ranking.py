@@ -43,6 +43,8 @@ class Wire:
 
 def logarithms(found: list[float | None]) -> list[float]:
     """Logprobs as numbers: an engine that gives none, or its least, says minus infinity."""
+    if None not in found and min(found, default=0.0) > NO_PROBABILITY:  # type: ignore[type-var,operator]
+        return found  # type: ignore[return-value]
     return [-math.inf if one is None or one <= NO_PROBABILITY else one for one in found]
 
 

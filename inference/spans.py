@@ -144,7 +144,7 @@ def row(span: ReadableSpan) -> tuple[Any, ...]:
         span.name,
         span.kind.name.capitalize(),
         str(span.resource.attributes.get(SERVICE_NAME, "")),
-        _texts(span.resource.attributes),
+        _RESOURCE_TEXTS if span.resource is _RESOURCE else _texts(span.resource.attributes),
         scope.name if scope else "",
         (scope.version or "") if scope else "",
         _texts(span.attributes or {}),
@@ -168,6 +168,9 @@ def _text(value: object) -> str:
     if isinstance(value, Sequence):
         return "[" + ",".join(f'"{one}"' if isinstance(one, str) else str(one) for one in value) + "]"
     return str(value)
+
+
+_RESOURCE_TEXTS = _texts(_RESOURCE.attributes)
 
 
 class Export:

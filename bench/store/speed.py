@@ -101,6 +101,8 @@ class Drained:
     per_second: float
     cpu_seconds: float
     """Of processor time, for each exchange: the drain's and its processes', not the trace store's."""
+    own_seconds: float
+    """Of that, what the drain itself needs, which no more processes make less."""
 
 
 def drained(folder: Path, count: int, processes: int) -> Drained:
@@ -108,23 +110,24 @@ def drained(folder: Path, count: int, processes: int) -> Drained:
     spool(folder, count, first=8_000_000)
     with _draining(folder, processes) as drain:
         began = _wait(folder, 1)
-        first, before = read_status(folder), _cpu_seconds(drain)
+        first, *before = read_status(folder), *_cpu_seconds(drain)
         ended = _wait(folder, count)
-        took = _cpu_seconds(drain) - before
+        own, others = (after - earlier for after, earlier in zip(_cpu_seconds(drain), before, strict=True))
     assert first is not None
     stored = count - first.stored
-    return Drained(stored / (ended - began), took / stored)
+    return Drained(stored / (ended - began), (own + others) / stored, own / stored)
 
 
-def _cpu_seconds(process: int) -> float:
-    """Processor time of a process and its children so far."""
+def _cpu_seconds(process: int) -> tuple[float, float]:
+    """Processor time so far, of a process and of its children."""
     tasks = Path(f"/proc/{process}/task").iterdir()
     children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
-    found = 0
-    for one in (process, *children):
-        fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
-        found += int(fields[11]) + int(fields[12])
-    return found / os.sysconf("SC_CLK_TCK")
+    return _cpu_of(process), sum(map(_cpu_of, children))
+
+
+def _cpu_of(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _wait(folder: Path, stored: int) -> float:

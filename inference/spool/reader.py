@@ -362,7 +362,8 @@ def decode(ended: Ended) -> RawExchange:
         parts.append(tail)
     exchange_id = str(UUID(bytes=ended.exchange_id))
     attempt = int(closed.get("attempt", 0))
-    return RawExchange(exchange_id, attempt, opened, request, b"".join(parts), closed)
+    response = parts[0] if len(parts) == 1 else b"".join(parts)
+    return RawExchange(exchange_id, attempt, opened, request, response, closed)
 
 
 def damaged(ended: Ended, error: ValueError | str) -> Damage:
