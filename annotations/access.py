@@ -2,17 +2,18 @@
 read the texts of every route's exchanges: a queue holds copies of them. Who reads fewer needs a role in it.
 
 To everybody else a queue's pages answer the same whether it exists or not. Reviewing is for listed reviewers
-only (annotations.views), whatever else they may do.
+only (annotations.views), whatever else they may do. Who reads personal data masked is decided here too; how,
+in annotations.masks.
 """
 
 from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec
 
-from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.auth.models import AnonymousUser, Group, User
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import QuerySet, prefetch_related_objects
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
@@ -21,6 +22,8 @@ from annotations.people import RANKS, Role
 from inference import readers
 from inference.access import is_engineer
 
+OUTSIDE = "from outside"
+"""The group of people who are not of the house: they read every item masked, in every queue."""
 P = ParamSpec("P")
 QueueView = Callable[Concatenate[HttpRequest, Queue, ...], HttpResponseBase]
 
@@ -45,6 +48,33 @@ def role_in(queue: Queue, user: User | AnonymousUser) -> Role | None:
         return None
     held = queue.roles.filter(person=user.pk).values_list("role", flat=True).first()
     return Role(held) if held else None
+
+
+def is_outside(user: User | AnonymousUser) -> bool:
+    """Whether somebody is from outside, whatever else they are."""
+    if not isinstance(user, User):
+        return True
+    # Once a request, as is_engineer does.
+    prefetch_related_objects([user], "groups")
+    return any(group.name == OUTSIDE for group in user.groups.all())
+
+
+def set_outside(person: User, *, outside: bool) -> None:
+    """Somebody is from outside from now on, or no longer."""
+    group, _ = Group.objects.get_or_create(name=OUTSIDE)
+    (person.groups.add if outside else person.groups.remove)(group)
+
+
+def reviews_masked(queue: Queue, user: User) -> bool:
+    """Whether who reviews reads the items masked: in such a queue everybody, from outside everywhere."""
+    return queue.masked or is_outside(user)
+
+
+def looks_masked(queue: Queue, user: User | AnonymousUser) -> bool:
+    """Whether who looks at a queue's pages reads its items masked: who leads it and is not from outside sees
+    them as they are.
+    """
+    return is_outside(user) or (queue.masked and not reaches(role_in(queue, user), Role.LEAD))
 
 
 def reaches(role: Role | None, least: Role) -> bool:

@@ -10,10 +10,11 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from annotations import adjudications, audit, golds, judging, questions
-from annotations.access import only
+from annotations.access import looks_masked, only
 from annotations.adjudications import Stale
 from annotations.audit import Act
 from annotations.judging import Judgement, NotTaken
+from annotations.masks import Mask
 from annotations.models import Annotation, Item, Queue, new_key
 from annotations.people import Role
 from annotations.questions import MAIN, Kind
@@ -60,12 +61,13 @@ def queue_decide(request: HttpRequest, queue: Queue, pk: int) -> HttpResponse:
     item = get_object_or_404(queue.items, pk=pk)
     item.queue = queue
     revision = request.POST.get("revision", "")
+    mask = Mask(item) if looks_masked(queue, request.user) else None
     try:
         adjudications.adjudicate(
             item,
             request.user,
             request.POST.get("key", "")[:43],
-            _said(request, item),
+            _said(request, item, mask),
             revision=int(revision) if revision.isdecimal() else -1,
             why=request.POST.get("why", "").strip()[:5000],
         )
@@ -73,7 +75,8 @@ def queue_decide(request: HttpRequest, queue: Queue, pk: int) -> HttpResponse:
         status = 409 if isinstance(told, Stale) else 422
         waiting = queue.items.filter(state__in=OPEN).count()
         item.refresh_from_db()
-        return _page(request, queue, item, waiting, wrong=str(told), status=status)
+        wrong = mask.text(str(told)) if mask else str(told)
+        return _page(request, queue, item, waiting, wrong=wrong, status=status)
     audit.record(queue, request.user, Act.DECIDED, f"item {item.pk}")
     messages.success(request, f"Item {item.pk} is decided.")
     return redirect("queue-conflicts", queue.slug)
@@ -103,7 +106,7 @@ def queue_check(request: HttpRequest, queue: Queue, pk: int) -> HttpResponse:
     return redirect("queue-item", queue.slug, item.pk)
 
 
-def _said(request: HttpRequest, item: Item) -> Judgement | Annotation:
+def _said(request: HttpRequest, item: Item, mask: Mask | None) -> Judgement | Annotation:
     side = request.POST.get("side", "")
     if side:
         standing = item.annotations.standing().exclude(decision=Annotation.Decision.FLAG)
@@ -111,7 +114,8 @@ def _said(request: HttpRequest, item: Item) -> Judgement | Annotation:
     decision = request.POST.get("decision", "")
     answer = request.POST.get("answer", "") if decision == judging.Decision.CORRECT else ""
     field = item.queue.lead.field
-    return Judgement(decision, answer, given={MAIN: request.POST.getlist(field)})
+    said = Judgement(decision, answer, given={MAIN: request.POST.getlist(field)})
+    return mask.read(said) if mask else said
 
 
 def _page(
@@ -123,9 +127,11 @@ def _page(
         item.queue = queue
         readers.saw(item.exchange_id)
         lead = queue.lead
+        mask = Mask(item) if looks_masked(queue, request.user) else None
         context |= {
-            "reading": read(item.messages),
-            "sides": _sides(item),
+            "item": mask.item if mask else item,
+            "reading": read((mask.item if mask else item).messages),
+            "sides": _sides(item, mask),
             "decided": item.adjudications.select_related("decided_by"),
             "key": new_key(),
             "closed_list": [] if item.tools is not None else queue.answers,
@@ -144,11 +150,12 @@ def _options(queue: Queue) -> list[tuple[str, str]]:
     return lead.pressed if lead.kind in (*questions.ONE_PRESS, Kind.CHOICES) else []
 
 
-def _sides(item: Item) -> list[Side]:
+def _sides(item: Item, mask: Mask | None) -> list[Side]:
     """The commonest first."""
     found: dict[tuple[str, str, str], list[Annotation]] = {}
     for annotation in item.annotations.standing().select_related("reviewer"):
         annotation.item = item
         said = questions.canonical(annotation.values.get(MAIN, ""))
-        found.setdefault((annotation.decision, annotation.answer.strip(), said), []).append(annotation)
+        side = found.setdefault((annotation.decision, annotation.answer.strip(), said), [])
+        side.append(mask.annotation(annotation) if mask else annotation)
     return sorted(map(Side, found.values()), key=lambda side: -len(side.judgements))

@@ -1,6 +1,7 @@
 """Raw annotations of a queue as JSONL or CSV, row by row: every judgement and every withdrawal, in order.
 
-Both have the same fields. A flagged item's texts are left out, here as everywhere. In CSV a text that a
+Both have the same fields. A flagged item's texts are left out, here as everywhere; who reads a queue masked
+gets them so. In CSV a text that a
 spreadsheet would take for a formula begins with an apostrophe; JSONL has it as it was typed.
 """
 
@@ -9,24 +10,26 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from annotations.masks import Mask
 from annotations.models import Annotation, Item, Queue
 from annotations.reading import read
 
 FIELDS = (
     *("annotation", "item", "exchange_id", "attempt", "queue", "reviewer", "source", "decision", "answer"),
-    *("reason", "note", "values", "seconds", "heat_map_seen", "sides_swapped", "guidelines_version"),
-    *("created_at", "undoes", "withdrawn", "asked", "model_answer", "state", "verdict", "verdict_rule"),
-    *("probability", "weight"),
+    *("reason", "note", "values", "seconds", "heat_map_seen", "masked", "sides_swapped"),
+    *("guidelines_version", "created_at", "undoes", "withdrawn", "asked", "model_answer", "state"),
+    *("verdict", "verdict_rule", "probability", "weight"),
 )
 _CHUNK = 1000
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def rows(queue: Queue) -> Iterator[dict[str, Any]]:
+def rows(queue: Queue, *, masked: bool = False) -> Iterator[dict[str, Any]]:
     """Every annotation of a queue, the oldest first, read in chunks."""
     found = Annotation.objects.filter(item__queue=queue).select_related("item", "reviewer", "undone_by")
     for one in found.order_by("id").iterator(chunk_size=_CHUNK):
-        yield _row(queue, one)
+        one.item.queue = queue
+        yield _row(queue, Mask(one.item).annotation(one) if masked else one)
 
 
 def _row(queue: Queue, one: Annotation) -> dict[str, Any]:
@@ -51,6 +54,7 @@ def _row(queue: Queue, one: Annotation) -> dict[str, Any]:
         "reason": one.reason,
         "seconds": one.seconds,
         "heat_map_seen": one.heat_map_seen,
+        "masked": one.masked,
         "sides_swapped": one.sides_swapped,
         "guidelines_version": one.guidelines_version,
         "created_at": one.created_at.isoformat(),
@@ -64,9 +68,9 @@ def _row(queue: Queue, one: Annotation) -> dict[str, Any]:
     } | (dict.fromkeys(texts) if hidden else texts)
 
 
-def jsonl(queue: Queue) -> Iterator[bytes]:
+def jsonl(queue: Queue, *, masked: bool = False) -> Iterator[bytes]:
     """One JSON object a line."""
-    for row in rows(queue):
+    for row in rows(queue, masked=masked):
         ordered = {field: row[field] for field in FIELDS}
         yield json.dumps(ordered, ensure_ascii=False).encode() + b"\n"
 
@@ -78,11 +82,11 @@ class _Line:
         return line
 
 
-def as_csv(queue: Queue) -> Iterator[bytes]:
+def as_csv(queue: Queue, *, masked: bool = False) -> Iterator[bytes]:
     """RFC 4180, a head of names first, UTF-8."""
     write = csv.writer(_Line()).writerow
     yield write(FIELDS).encode()
-    for row in rows(queue):
+    for row in rows(queue, masked=masked):
         yield write([_cell(row[field]) for field in FIELDS]).encode()
 
 
@@ -96,7 +100,7 @@ def _cell(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-FORMS: dict[str, tuple[str, Callable[[Queue], Iterator[bytes]]]] = {
+FORMS: dict[str, tuple[str, Callable[..., Iterator[bytes]]]] = {
     "jsonl": ("application/jsonl; charset=utf-8", jsonl),
     "csv": ("text/csv; charset=utf-8", as_csv),
 }

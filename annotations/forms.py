@@ -33,6 +33,8 @@ _HINTS = {
     "it said after their own judgement. Empty: none.",
     "suggested_before": "Only where judging need not be blind: people tend to follow what they see.",
     "gold_every": "Settled items that you make check questions come by chance, one in so many. 0: none.",
+    "masked": "Who reviews or looks on reads placeholders such as [email 3fa9c1] where personal data stands; "
+    "people from outside always do. You see everything.",
     "lease_minutes": "How long an item is kept for whoever has it on the screen.",
 }
 
@@ -53,7 +55,15 @@ class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]
         model = Queue
         fields = (
             *("name", "kind", "question", "answers", "reasons", "against", "guidelines", "reviewers"),
-            *("judgements_per_item", "rule", "gold_every", "heat_map", "lease_minutes", "daily_cap"),
+            *(
+                "judgements_per_item",
+                "rule",
+                "gold_every",
+                "heat_map",
+                "masked",
+                "lease_minutes",
+                "daily_cap",
+            ),
             *("suggested_by", "suggested_before"),
         )
         labels: ClassVar = {
@@ -62,6 +72,7 @@ class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]
             "gold_every": "One check question in",
             "against": "Compared with",
             "heat_map": "How sure the model was",
+            "masked": "Mask personal data",
             "lease_minutes": "Minutes an item is kept",
             "daily_cap": "New ones a day",
             "suggested_by": "Suggestions by",
@@ -103,6 +114,10 @@ class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]
         if Kind.TOKENS in kinds and given.get("heat_map") != Queue.HeatMap.REQUEST:
             self.add_error(
                 "heat_map", "Pieces can only be marked where reviewers may ask how sure the model was."
+            )
+        if given.get("kind") == Kind.TOKENS and given.get("masked"):
+            self.add_error(
+                "masked", "Pieces can’t be marked where they are masked: they spell what is hidden."
             )
         if given.get("daily_cap") and Policy.parse(given.get("order") or self.instance.order).closed:
             self.add_error(

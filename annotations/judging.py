@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from annotations import calls, flagging, leases, questions, uses, verdicts
 from annotations.models import Annotation, AnnotationQuerySet, Item, Queue
+from annotations.questions import Kind, Question
 
 Decision = Annotation.Decision
 UNDO_BACK = 20
@@ -79,10 +80,12 @@ def judge(
     *,
     seconds: float | None = None,
     source: str = Annotation.Source.PERSON,
+    masked: bool = False,
 ) -> Annotation:
     """Append a judgement given at the showing with ``key``. The same again gives the same row.
 
-    ``seconds`` is the time on the item. Raises Refused (422), Answered (409), Lost (410) or Unknown (404).
+    ``seconds`` is the time on the item, ``masked`` whether personal data was hidden in it. Raises Refused
+    (422), Answered (409), Lost (410) or Unknown (404).
     """
     if not leases.known(key, item, reviewer):
         raise Unknown("This item was not shown to you.")
@@ -90,12 +93,12 @@ def judge(
         verdicts.lock(item)
         before = Annotation.objects.filter(key=key).first()
         if before is not None:
-            if said.same_as(before, _again(item, key, said)):
+            if said.same_as(before, _again(item, key, said, masked=masked)):
                 return before
             told = before.get_decision_display()
             raise Answered(f"You have answered this one: {told}. Undo it to change it.")
         check(item, said)
-        values = read_values(item, key, said)
+        values = read_values(item, key, said, masked=masked)
         heat_map_seen = _finish(item, reviewer, key)
         annotation = Annotation.objects.create(
             item=item,
@@ -112,6 +115,7 @@ def judge(
             seconds=seconds,
             source=source,
             heat_map_seen=heat_map_seen,
+            masked=masked,
             guidelines_version=item.queue.guidelines_version,
         )
         if said.decision == Decision.FLAG:
@@ -139,7 +143,13 @@ def _allowed(queue: Queue) -> set[str]:
     return {*own, Decision.CANT_JUDGE, Decision.FLAG}
 
 
-def read_values(item: Item, key: str, said: Judgement) -> dict[str, Any]:
+def asked(queue: Queue, *, masked: bool) -> list[Question]:
+    """What a queue asks; further questions on pieces of the heat map not where it is hidden."""
+    hidden = (Kind.TOKENS,) if masked else ()
+    return [q for q in queue.asked if q.name == questions.MAIN or q.kind not in hidden]
+
+
+def read_values(item: Item, key: str, said: Judgement, *, masked: bool = False) -> dict[str, Any]:
     """The answers to the queue's questions by name. Raises Refused by the question's field.
 
     Who can't judge or flags the item is asked nothing more.
@@ -147,7 +157,7 @@ def read_values(item: Item, key: str, said: Judgement) -> dict[str, Any]:
     if said.decision in (Decision.CANT_JUDGE, Decision.FLAG):
         return {}
     values = {}
-    for question in item.queue.asked:
+    for question in asked(item.queue, masked=masked):
         try:
             value = questions.read(
                 question, said.given.get(question.name, ()), item.answer, swapped=leases.sides_swapped(key)
@@ -159,9 +169,9 @@ def read_values(item: Item, key: str, said: Judgement) -> dict[str, Any]:
     return values
 
 
-def _again(item: Item, key: str, said: Judgement) -> dict[str, Any]:
+def _again(item: Item, key: str, said: Judgement, *, masked: bool) -> dict[str, Any]:
     try:
-        return read_values(item, key, said)
+        return read_values(item, key, said, masked=masked)
     except Refused:  # the questions have changed since it was sent first
         return {}
 

@@ -147,6 +147,9 @@ class Queue(models.Model):
     suggested_before = models.BooleanField(
         default=False, help_text="Whether reviewers see it before their own judgement."
     )
+    masked = models.BooleanField(
+        default=False, help_text="Whether everybody who reviews reads placeholders for personal data."
+    )
     lease_minutes = models.PositiveSmallIntegerField(default=30, validators=[MinValueValidator(1)])
     reviewers = models.ManyToManyField(settings.AUTH_USER_MODEL, related_name="queues", blank=True)
     state = models.CharField(max_length=8, choices=State, default=State.OPEN)
@@ -367,6 +370,9 @@ class Annotation(models.Model):
     )
     seconds = models.FloatField(null=True, help_text="Time on the item while visible and in use.")
     heat_map_seen = models.BooleanField(default=False, help_text="Before judging.")
+    masked = models.BooleanField(
+        default=False, help_text="Whether personal data was masked in what the person read."
+    )
     guidelines_version = models.PositiveIntegerField(default=1)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     mirrored_at = models.DateTimeField(

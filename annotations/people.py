@@ -59,6 +59,9 @@ class Invitation(models.Model):
     queue = models.ForeignKey("annotations.Queue", models.CASCADE, related_name="invitations")
     role = models.CharField(max_length=8, choices=Role, default=Role.REVIEWER)
     note = models.CharField(max_length=100, blank=True, help_text="For whom it is, for yourselves.")
+    outside = models.BooleanField(
+        default=True, help_text="Whether a new account that it makes is one from outside."
+    )
     hash = models.CharField(max_length=64, unique=True)
     made_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
     made_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -79,14 +82,18 @@ def _hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def invite(queue: "Queue", made_by: User, role: str, days: int, note: str = "") -> str:
+def invite(
+    queue: "Queue", made_by: User, role: str, days: int, note: str = "", *, outside: bool = False
+) -> str:
     """A new invitation; its secret, which nobody can read again."""
     token = secrets.token_urlsafe(32)
     expires_at = timezone.now() + timedelta(days=days)
     Invitation.objects.create(
-        queue=queue, role=role, note=note, hash=_hash(token), made_by=made_by, expires_at=expires_at
-    )
-    audit.record(queue, made_by, Act.INVITED, f"{role}, for {days} days{', ' + note if note else ''}")
+        queue=queue, role=role, note=note, hash=_hash(token), made_by=made_by, expires_at=expires_at,
+        outside=outside,
+    )  # fmt: skip
+    where = " from outside" if outside else ""
+    audit.record(queue, made_by, Act.INVITED, f"{role}{where}, for {days} days{', ' + note if note else ''}")
     return token
 
 

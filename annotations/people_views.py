@@ -16,10 +16,12 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from annotations import people
-from annotations.access import only, reaches, role_in
+from annotations import audit, people
+from annotations.access import OUTSIDE, is_outside, only, reaches, role_in, set_outside
+from annotations.audit import Act
 from annotations.models import Queue
 from annotations.people import Invitation, Role
+from inference.access import is_engineer
 
 LONGEST_DAYS = 30
 _SHOWN = 100
@@ -31,6 +33,13 @@ class InvitationForm(forms.Form):
     role = forms.ChoiceField(choices=Role.choices, initial=Role.REVIEWER)
     days = forms.IntegerField(min_value=1, max_value=LONGEST_DAYS, initial=7, label="Days it can be used")
     note = forms.CharField(required=False, max_length=100, label="For whom (only you see it)")
+    outside = forms.BooleanField(
+        required=False,
+        initial=True,
+        label="From outside",
+        help_text="A new account then reads placeholders where personal data stands, in every queue. "
+        "Who has an account already stays what they are.",
+    )
 
 
 class JoinForm(forms.Form):
@@ -83,6 +92,7 @@ def _people(request: HttpRequest, queue: Queue, form: InvitationForm) -> dict[st
         "reviewers": queue.reviewers.order_by("username"),
         "leads": reaches(role, Role.LEAD),
         "runs": reaches(role, Role.ADMIN),
+        "outside": set(User.objects.filter(groups__name=OUTSIDE).values_list("pk", flat=True)),
         "invitations": people.waiting(queue).select_related("made_by"),
         "form": form,
         "events": queue.events.select_related("who")[:_SHOWN] if reaches(role, Role.LEAD) else [],
@@ -105,7 +115,11 @@ def queue_invite(request: HttpRequest, queue: Queue) -> HttpResponse:
         return render(request, "annotations/people.html", _people(request, queue, form), status=422)
     given = form.cleaned_data
     _may_give(request, queue, given["role"])
-    token = people.invite(queue, request.user, given["role"], given["days"], given["note"])
+    # Nobody lets others see what they may not see themselves.
+    given["outside"] = given["outside"] or is_outside(request.user)
+    token = people.invite(
+        queue, request.user, given["role"], given["days"], given["note"], outside=given["outside"]
+    )
     context = _people(request, queue, InvitationForm()) | {
         "link": request.build_absolute_uri(reverse("join", args=[token])),
         "given": given,
@@ -143,6 +157,23 @@ def queue_remove(request: HttpRequest, queue: Queue, pk: int) -> HttpResponse:
     return redirect("queue-people", queue.slug)
 
 
+@require_POST
+@only(Role.READER)
+def queue_outside(request: HttpRequest, queue: Queue, pk: int) -> HttpResponse:
+    """Say that somebody is from outside, or of the house: it holds in every queue, so it is an engineer's."""
+    assert isinstance(request.user, User)
+    if not is_engineer(request.user):
+        raise PermissionDenied
+    person = get_object_or_404(User, pk=pk)
+    outside = request.POST.get("outside") == "yes"
+    name = person.get_full_name() or person.username
+    set_outside(person, outside=outside)
+    audit.record(queue, request.user, Act.ROLE if outside else Act.REMOVED, f"from outside, {person}")
+    reads = "placeholders where personal data stands" if outside else "everything, as it is"
+    messages.success(request, f"{name} reads {reads}, in every queue.")
+    return redirect("queue-people", queue.slug)
+
+
 @require_http_methods(["GET", "HEAD", "POST"])
 def join(request: HttpRequest, token: str) -> HttpResponse:
     """What an invitation is for, and a button that takes it; a stranger gets an account with it.
@@ -171,6 +202,7 @@ def _taken(request: HttpRequest, found: Invitation, form: JoinForm | None) -> Us
         return request.user if people.accept(found, request.user) else None
     with transaction.atomic():
         person = form.save()
+        set_outside(person, outside=found.outside)
         if not people.accept(found, person):
             transaction.set_rollback(True)
             return None

@@ -13,7 +13,8 @@ from annotations.questions import MOST_FURTHER, Question, Unfit
 FORMAT = "flywheel queue 1"
 FIELDS = (
     *("name", "kind", "question", "answers", "also", "reasons", "against", "guidelines"),
-    *("filter", "order", "judgements_per_item", "rule", "gold_every", "heat_map", "lease_minutes"),
+    *("filter", "order", "judgements_per_item", "rule", "gold_every", "heat_map", "masked"),
+    "lease_minutes",
 )
 LONGEST = 1 << 20
 _NOT_A_QUEUE = "This file is no queue. Export one from a queue's page to see the form."
@@ -45,8 +46,9 @@ def load(content: bytes) -> dict[str, Any]:
     known = {field: found[field] for field in FIELDS if field in found}
     empty = Queue()
     for field, value in known.items():
-        kind = next(kind for kind in (str, int, list) if isinstance(getattr(empty, field), kind))
-        if not isinstance(value, kind) or isinstance(value, bool):
+        kind = next(kind for kind in (bool, str, int, list) if isinstance(getattr(empty, field), kind))
+        # To Python, true is a number.
+        if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
             raise NotAQueue(f"“{field}” in this file has the wrong form.")
     for field in ("answers", "reasons"):
         if not all(isinstance(line, str) for line in known.get(field, [])):

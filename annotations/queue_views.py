@@ -14,10 +14,30 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from annotations import audit, export, flagging, leases, people, progress, queue_file, sampling, suggestions
-from annotations.access import managed, manager_required, only, reaches, role_in
+from annotations import (
+    audit,
+    export,
+    flagging,
+    leases,
+    masks,
+    people,
+    progress,
+    queue_file,
+    sampling,
+    suggestions,
+)
+from annotations.access import (
+    is_outside,
+    looks_masked,
+    managed,
+    manager_required,
+    only,
+    reaches,
+    role_in,
+)
 from annotations.audit import Act
 from annotations.forms import DrawForm, NewQueueForm, SettingsForm
+from annotations.masks import Mask
 from annotations.models import Gold, Item, Queue, new_key
 from annotations.people import Role
 from annotations.reading import read
@@ -102,6 +122,9 @@ def queue_import(request: HttpRequest) -> HttpResponse:
 @only(Role.READER)
 def queue_export(request: HttpRequest, found: Queue) -> HttpResponse:
     """What a queue asks, as a file."""
+    assert isinstance(request.user, User)
+    if is_outside(request.user):
+        found.filter = masks.words(found.filter, found)
     return HttpResponse(
         queue_file.dump(found),
         content_type="application/json",
@@ -120,7 +143,9 @@ def queue_annotations(request: HttpRequest, found: Queue, form: str) -> HttpResp
     audit.record(found, request.user, Act.EXPORTED, form)
     name = f"{found.slug}.annotations.{form}"
     return StreamingHttpResponse(
-        rows(found), content_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'}
+        rows(found, masked=looks_masked(found, request.user)),
+        content_type=kind,
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
 
 
@@ -165,6 +190,9 @@ def queue(request: HttpRequest, found: Queue) -> HttpResponse:
     """One queue for its lead, and for who only looks on."""
     overview = progress.overview(found)
     role = role_in(found, request.user)
+    if looks_masked(found, request.user):
+        found.filter = masks.words(found.filter, found)
+        overview.attention[:] = [Mask(item).item for item in overview.attention]
     context = {
         "queue": found,
         "overview": overview,
@@ -192,6 +220,8 @@ def queue_settings(request: HttpRequest, found: Queue) -> HttpResponse:
         # Who is on this server, and which models are, is not a lead's to read: people come by invitation.
         for name in ("reviewers", "suggested_by", "suggested_before"):
             del form.fields[name]
+    if is_outside(request.user):
+        del form.fields["masked"]
     fits = form.is_valid()
     if request.method == "POST" and fits:
         form.save_by(request.user)
@@ -264,14 +294,19 @@ def queue_item(request: HttpRequest, found: Queue, pk: int) -> HttpResponse:
     item.queue = found
     readers.saw(item.exchange_id)
     said = list(item.annotations.select_related("reviewer", "undoes").order_by("-id"))
-    for annotation in said:
+    mask = Mask(item) if looks_masked(found, request.user) else None
+    gold = Gold.objects.filter(item=item).first()
+    shown = mask.item if mask else item
+    for n, annotation in enumerate(said):
         annotation.item = item
+        said[n] = mask.annotation(annotation) if mask else annotation
     context = {
         "queue": found,
-        "item": item,
+        "item": shown,
         "leads": leads,
-        "gold": Gold.objects.filter(item=item).first(),
-        "reading": read(item.messages),
+        "gold": gold,
+        "known": mask.text(gold.words) if mask and gold else gold and gold.words,
+        "reading": read(shown.messages),
         "said": said,
         "flag": flagging.standing().filter(exchange_id=item.exchange_id, upheld=None).first()
         if flagged

@@ -8,8 +8,9 @@ from functools import cached_property
 
 from django.contrib.auth.models import User
 
-from annotations import judging, leases, questions
+from annotations import access, judging, leases, questions
 from annotations.judging import CANT_JUDGE_REASONS, Judgement, NotTaken
+from annotations.masks import Mask
 from annotations.models import Annotation, Assignment, Item, Queue, Suggestion
 from annotations.questions import Kind, Question
 from annotations.reading import Reading, read
@@ -46,7 +47,10 @@ class Asked:
 
 @dataclass
 class Showing:
-    """An item on somebody's screen. ``opened`` names the panel that is open; ``told`` is why it came back."""
+    """An item on somebody's screen. ``opened`` names the panel that is open; ``told`` is why it came back.
+
+    What is read of it is ``shown``: masked, where there is a mask.
+    """
 
     item: Item
     queue: Queue
@@ -58,17 +62,29 @@ class Showing:
     newcomer: bool = False
     skipped: bool = False
     heat_map_seen: bool = False
+    mask: Mask | None = None
+
+    @property
+    def shown(self) -> Item:
+        """The item as the person may read it."""
+        return self.mask.item if self.mask else self.item
+
+    @property
+    def hides(self) -> bool:
+        """Whether something in it is masked."""
+        return self.mask is not None and self.mask.hides
 
     @cached_property
     def reading(self) -> Reading:
-        return read(self.item.messages)
+        return read(self.shown.messages)
 
     @cached_property
     def asked(self) -> list[Asked]:
         """The questions that stand in the page: not those whose answers are in the bar."""
         given = self.said.given if self.said else {}
         lead = self.queue.lead
-        shown = [q for q in self.queue.asked if q.kind not in questions.VERDICTS and not q.in_bar]
+        asked = judging.asked(self.queue, masked=self.hides)
+        shown = [q for q in asked if q.kind not in questions.VERDICTS and not q.in_bar]
         return [
             Asked(
                 question,
@@ -92,7 +108,7 @@ class Showing:
         """A pair's answers as they stand, with the words above each; none for one answer."""
         if not self.item.other_answer:
             return []
-        answers = [self.item.answer, self.item.other_answer]
+        answers = [self.shown.answer, self.shown.other_answer]
         if leases.sides_swapped(self.key):
             answers.reverse()
         return list(zip(("Left answer", "Right answer"), answers, strict=True))
@@ -113,7 +129,8 @@ class Showing:
         if not self.queue.suggested_by or not self.queue.suggested_before:
             return None
         found = Suggestion.objects.filter(item=self.item, model=self.queue.suggested_by)
-        return found.exclude(decision="").first()
+        one = found.exclude(decision="").first()
+        return self.mask.suggestion(one) if self.mask else one
 
     @property
     def lost(self) -> bool:
@@ -125,20 +142,26 @@ class Showing:
         """What the correction's field holds: what was typed, else nothing, or the answer to edit."""
         if self.said and self.said.answer:
             return self.said.answer
-        return "" if self.closed_list else self.item.answer
+        return "" if self.closed_list else self.shown.answer
 
     @property
     def equals_answer(self) -> bool:
         """Whether the refused correction was the model's own answer."""
-        return bool(self.said and self.told and self.said.answer.strip() == self.item.answer.strip())
+        return bool(self.said and self.told and self.said.answer.strip() == self.shown.answer.strip())
 
     @property
     def cant_judge_reasons(self) -> tuple[str, ...]:
         return CANT_JUDGE_REASONS
 
 
-def of(place: Assignment, queue: Queue, number: int = 0) -> Showing:
-    """A reserved place as it is shown."""
+def mask_of(item: Item, queue: Queue, reviewer: User) -> Mask | None:
+    """How the person reads the item: None, as it is."""
+    return Mask(item) if access.reviews_masked(queue, reviewer) else None
+
+
+def of(place: Assignment, queue: Queue, reviewer: User, number: int = 0) -> Showing:
+    """A reserved place as it is shown to its holder."""
+    place.item.queue = queue
     return Showing(
         place.item,
         queue,
@@ -146,12 +169,14 @@ def of(place: Assignment, queue: Queue, number: int = 0) -> Showing:
         number,
         skipped=place.skipped_at is not None,
         heat_map_seen=place.heat_map_seen,
+        mask=mask_of(place.item, queue, reviewer),
     )
 
 
-def returned(item: Item, queue: Queue, key: str, said: Judgement, told: NotTaken) -> Showing:
+def returned(item: Item, key: str, said: Judgement, told: NotTaken, mask: Mask | None) -> Showing:
     """An item that comes back with what was typed and why."""
-    return Showing(item, queue, key, opened=_panel(said), said=said, told=told)
+    told = mask.told(told) if mask else told
+    return Showing(item, item.queue, key, opened=_panel(said), said=said, told=told, mask=mask)
 
 
 def _panel(said: Judgement) -> str:
@@ -160,8 +185,8 @@ def _panel(said: Judgement) -> str:
 
 def reserved(queue: Queue, reviewer: User, judged: int, held: frozenset[str] = frozenset()) -> list[Showing]:
     """The person's next items without those their page holds, numbered on from those ``judged``."""
-    showings = [of(place, queue, judged + n) for n, place in enumerate(leases.reserve(queue, reviewer), 1)]
-    return [showing for showing in showings if showing.key not in held]
+    places = enumerate(leases.reserve(queue, reviewer), 1)
+    return [of(place, queue, reviewer, judged + n) for n, place in places if place.key not in held]
 
 
 def last(queue: Queue, reviewer: User) -> Annotation | None:

@@ -1,17 +1,20 @@
 """How sure the model was of an item's answer, as far as the queue lets the reviewer see it.
 
-That it was seen before judging is noted on the place, and so on the judgement. Leaves painting to
+That it was seen before judging is noted on the place, and so on the judgement. Where personal data is masked
+none is shown: pieces spell it, and so do those that the model might have written instead. Leaves painting to
 inference.heatmap.
 """
 
 from django.conf import settings
 
+from annotations.masks import Mask
 from annotations.models import Assignment, Item, Queue
 from inference import heatmap, queries, readers, vocabulary
 from inference.clickhouse import Unavailable
 from inference.heatmap import HeatMap
 
 _UNREADABLE = "This can't be read right now. Judging works on."
+_HIDDEN = "How sure the model was is not shown where personal data is masked."
 _UNKNOWN = "How sure the model was is not known for this answer."
 
 
@@ -22,8 +25,10 @@ def may_see(queue: Queue, place: Assignment) -> bool:
     return queue.heat_map == Queue.HeatMap.REQUEST
 
 
-def show(place: Assignment) -> HeatMap:
+def show(place: Assignment, mask: Mask | None) -> HeatMap:
     """The item's heat map; notes on an unjudged place that it was seen."""
+    if mask is not None and mask.hides:
+        return HeatMap(f"sure-{place.item_id}", missing=_HIDDEN)
     found = _paint(place.item)
     if not found.missing:
         Assignment.objects.filter(pk=place.pk, done_at=None).update(heat_map_seen=True)

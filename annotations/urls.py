@@ -35,6 +35,7 @@ urlpatterns = [
     path("queues/<slug:slug>/invite/", people_views.queue_invite, name="queue-invite"),
     path("queues/<slug:slug>/invite/<int:pk>/back/", people_views.queue_uninvite, name="queue-uninvite"),
     path("queues/<slug:slug>/people/<int:pk>/remove/", people_views.queue_remove, name="queue-remove"),
+    path("queues/<slug:slug>/people/<int:pk>/outside/", people_views.queue_outside, name="queue-outside"),
     path("join/<str:token>/", people_views.join, name="join"),
     path("queues/<slug:slug>/draw/", queue_views.queue_draw, name="queue-draw"),
 ]

@@ -5,6 +5,7 @@ answers a page or its fragment from the same context. The lead's pages are in an
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from functools import wraps
 from typing import Any
@@ -134,22 +135,31 @@ def review_next(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
 def review_judge(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
     """Take a judgement in. 409, 410 and 422 bring the item back with what was typed."""
     item = _item(request, queue)
-    key, said = request.POST.get("key", ""), _said(request.POST)
+    key, said, mask = request.POST.get("key", ""), _said(request.POST), showing.mask_of(item, queue, user)
     began, judged, settled = timezone.now(), None, item.state == Item.State.SETTLED
     try:
         if said.decision == "skip":
             leases.skip(item, user, key)
         else:
-            judged = judging.judge(item, user, key, said, seconds=_seconds(request.POST))
+            judged = judging.judge(
+                item,
+                user,
+                key,
+                mask.read(said) if mask else said,
+                seconds=_seconds(request.POST),
+                masked=mask is not None and mask.hides,
+            )
     except judging.Unknown as unknown:
         raise Http404(unknown.message) from unknown
     except NotTaken as told:
-        back = showing.returned(item, queue, key, said, told)
+        back = showing.returned(item, key, said, told, mask)
         return _returned(request, queue, user, back)
     so_far = progress.of(queue, user)
     reached = milestones.reached(queue, user, so_far.mine) if said.decision != "skip" else None
     # Only a check question is settled before it is judged.
     checked = golds.feedback(judged) if judged and settled else None
+    if checked and mask:
+        checked = replace(checked, words=mask.text(checked.words))
     if not is_fragment(request):
         if checked:
             messages.info(request, checked.words)
@@ -159,7 +169,10 @@ def review_judge(request: HttpRequest, queue: Queue, user: User) -> HttpResponse
     # One that was sent again is not always the last.
     last = judged if judged and judged.created_at >= began else showing.last(queue, user)
     context = {"queue": queue, "progress": so_far, "last": last, "milestone": reached, "checked": checked}
-    context["suggested"] = suggestions.seen_after(last, queue)
+    suggested = suggestions.seen_after(last, queue)
+    if last and suggested and (veil := showing.mask_of(last.item, queue, user)):
+        suggested = veil.suggestion(suggested)
+    context["suggested"] = suggested
     context["showings"] = _next(queue, user, so_far, _held(request.POST))
     return render(request, "annotations/reply.html", context)
 
@@ -182,7 +195,7 @@ def review_undo(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
         return redirect("review", queue.slug)
     context = _context(queue, user)
     place = leases.held(queue, user).filter(item=item).first()
-    context["showings"] = [showing.of(place, queue, context["progress"].next_number)] if place else []
+    context["showings"] = [showing.of(place, queue, user, context["progress"].next_number)] if place else []
     return render(request, "annotations/reply.html", context)
 
 
@@ -205,8 +218,10 @@ def review_mine(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
     page = max(1, int(number)) if (number := request.GET.get("page", "1")).isdecimal() else 1
     start = (page - 1) * 50
     mine = list(judging.standing(queue, user)[start : start + 51])
-    for annotation in mine:
+    for n, annotation in enumerate(mine):
         annotation.item.queue = queue
+        if mask := showing.mask_of(annotation.item, queue, user):
+            mine[n] = mask.annotation(annotation)
     changeable = judging.UNDO_BACK - start if queue.state != Queue.State.CLOSED else 0
     used = uses.of([a.item_id for a in mine])
     context = {
@@ -233,7 +248,9 @@ def review_sureness(request: HttpRequest, queue: Queue, user: User) -> HttpRespo
     place = get_object_or_404(places, item=pk if pk.isdecimal() else None)
     if not sureness.may_see(queue, place):
         raise Http404
-    context = {"queue": queue, "heat": sureness.show(place), "reading": read(place.item.messages)}
+    mask = showing.mask_of(place.item, queue, user)
+    shown = mask.item if mask else place.item
+    context = {"queue": queue, "heat": sureness.show(place, mask), "reading": read(shown.messages)}
     page = "annotations/sureness.html" if is_fragment(request) else "annotations/sureness_page.html"
     return render(request, page, context)
 

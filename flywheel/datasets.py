@@ -17,6 +17,7 @@ from django.contrib.auth.models import User
 from django.db import models, transaction
 from django.db.models import F
 
+from annotations import masks
 from annotations.models import Annotation, Item, Queue
 from flywheel import artefacts, jobs
 from flywheel.models import Dataset, DatasetRow, DatasetVersion, Job
@@ -26,9 +27,10 @@ from inference.filters import Filter, FilterError
 
 EXAM_SHARE = 0.2
 """Of the usable rows, for the exam, unless the recipe gives a number."""
-NO_ANSWER, A_CALL, NOT_SETTLED, CANT_JUDGE, FLAGGED, OUTSIDE, DUPLICATE, SIBLING, NOT_NEEDED = (
+NO_ANSWER, A_CALL, UNCLEAR, NOT_SETTLED, CANT_JUDGE, FLAGGED, OUTSIDE, DUPLICATE, SIBLING, NOT_NEEDED = (
     "rejected without a right answer",
     "a tool call, not a text",
+    "holds a placeholder that could be several values",
     "not settled",
     "can't be judged",
     "flagged as personal data",
@@ -230,6 +232,7 @@ def _usable(queue: Queue, drawn: Draw, within: Callable[[Item], bool]) -> list[R
         reason = "" if within(item) else OUTSIDE
         reason = reason or _LEFT_BY_STATE.get(Item.State(item.state), "")
         reason = reason or ("" if item.tools is None else A_CALL)
+        reason = reason or (UNCLEAR if masks.unclear(answer, item) else "")
         reason = reason or ("" if answer else NO_ANSWER) or (DUPLICATE if question in seen else "")
         if reason:
             drawn.left_out[reason] += 1

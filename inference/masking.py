@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hmac
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
@@ -45,6 +46,8 @@ _NAMES = (
 )
 _COLUMNS = tuple(SPAN_COLUMNS.index(name) for name in (*_NAMES, "Links.Attributes"))
 _DIGITS = 6
+PLACEHOLDER = re.compile(rf"\[[a-z_]+ [0-9a-f]{{{_DIGITS}}}\]")
+"""What a placeholder looks like, whoever made it."""
 _LONG_NUMBER = 10**8
 
 

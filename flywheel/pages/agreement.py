@@ -1,7 +1,8 @@
 """How well a queue's reviewers agree: a section of its page, with a plot and the figures behind it."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
@@ -9,8 +10,8 @@ from django.shortcuts import render
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_safe
 
-from annotations import agreeing
-from annotations.access import only
+from annotations import agreeing, masks
+from annotations.access import looks_masked, only
 from annotations.agreeing import Asked
 from annotations.models import Queue
 from annotations.people import Role
@@ -51,7 +52,8 @@ def queue_agreement(request: HttpRequest, queue: Queue) -> HttpResponse:
     if fragment and request.GET.get("seen") == agreeing.fingerprint(queue):
         return HttpResponse(status=204)
     found = agreeing.of(queue)
-    shown = [_shown(asked) for asked in found.asked]
+    words = partial(masks.words, queue=queue) if looks_masked(queue, request.user) else str
+    shown = [_shown(asked, words) for asked in found.asked]
     context = {
         "queue": queue,
         "agreeing": found,
@@ -80,7 +82,8 @@ def _two(value: float) -> str:
     return f"{value:.2f}".replace("-", "−")
 
 
-def _shown(asked: Asked) -> Shown:
+def _shown(asked: Asked, words: Callable[[str], str]) -> Shown:
+    """``words``: how a label is read."""
     found = asked.found
     if found is None:
         return Shown(asked, [], [], [], [])
@@ -100,6 +103,6 @@ def _shown(asked: Asked) -> Shown:
             )
             for pair in found.pairs[:50]
         ],
-        [Row(label.label, label.said, label.percent, label.alpha) for label in found.labels],
-        [(label.label, row) for label, row in zip(found.labels, found.matrix, strict=True)],
+        [Row(words(label.label), label.said, label.percent, label.alpha) for label in found.labels],
+        [(words(label.label), row) for label, row in zip(found.labels, found.matrix, strict=True)],
     )
