@@ -1,6 +1,12 @@
-"""Rare edits of queues. Judgements are never edited, so they are not here."""
+"""Queues, to look at: they are run on their own pages, which write down who did what.
+
+Nothing is changed or deleted here. With a queue its judgements would go, and those are never lost.
+"""
+
+from typing import Any
 
 from django.contrib import admin
+from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
 from annotations.models import Queue
@@ -10,5 +16,12 @@ from annotations.models import Queue
 class QueueAdmin(ModelAdmin):
     list_display = ("name", "slug", "state", "judgements_per_item", "created_at")
     list_filter = ("state",)
-    filter_horizontal = ("reviewers",)
-    readonly_fields = ("guidelines_version", "created_by", "created_at")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

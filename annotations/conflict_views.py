@@ -90,7 +90,7 @@ def queue_check(request: HttpRequest, queue: Queue, pk: int) -> HttpResponse:
     item = get_object_or_404(queue.items, pk=pk)
     uses = request.POST.get("use") == "yes"
     done = (
-        golds.mark(item, request.user, request.POST.get("note", "").strip()[:500])
+        golds.mark(item, request.user, request.POST["note"].strip()[:500] if "note" in request.POST else None)
         if uses
         else golds.end(item)
     )

@@ -21,7 +21,7 @@ FIELDS = (
     *("verdict", "verdict_rule", "probability", "weight"),
 )
 _CHUNK = 1000
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def rows(queue: Queue, *, masked: bool = False) -> Iterator[dict[str, Any]]:
@@ -96,7 +96,7 @@ def _cell(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return f"'{value}" if value.startswith(_FORMULA) else value
+        return f"'{value}" if value.startswith(FORMULA) else value
     return json.dumps(value, ensure_ascii=False)
 
 

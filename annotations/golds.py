@@ -79,8 +79,11 @@ class Accuracy:
         return self.right / self.given
 
 
-def mark(item: "Item", lead: User, note: str = "") -> Gold | None:
-    """Make a settled item a check question by its verdict, or take one up again; None if it is not."""
+def mark(item: "Item", lead: User, note: str | None = None) -> Gold | None:
+    """Make a settled item a check question by its verdict, or take one up again; None if it is not settled.
+
+    Without a note, what was noted before stays.
+    """
     if item.state != item.State.SETTLED:
         return None
     known = {
@@ -89,7 +92,7 @@ def mark(item: "Item", lead: User, note: str = "") -> Gold | None:
         "values": item.verdict_values,
         "rule": item.verdict_rule,
     }
-    more = {"note": note, "made_by": lead, "ended_at": None}
+    more = {"made_by": lead, "ended_at": None} | ({} if note is None else {"note": note})
     return Gold.objects.update_or_create(item=item, defaults=known | more)[0]
 
 
@@ -134,14 +137,26 @@ def accuracy(queue: "Queue", reviewer: User | None = None) -> dict[int, Accuracy
     """By person, of those who have answered any; or one person's alone."""
     from annotations.models import Annotation  # noqa: PLC0415 - this is one of the models
 
-    asked = Annotation.objects.standing().filter(item__queue=queue, created_at__gt=F("item__gold__made_at"))
+    asked = Annotation.objects.standing().filter(item__queue=queue)
     if reviewer is not None:
         asked = asked.filter(reviewer=reviewer)
+    return _counted(asked, "reviewer_id")
+
+
+def answers(items: Collection[int]) -> dict[int, Accuracy]:
+    """By check question, of those that were answered."""
+    from annotations.models import Annotation  # noqa: PLC0415 - as above
+
+    return _counted(Annotation.objects.standing().filter(item__in=items), "item_id")
+
+
+def _counted(said: "models.QuerySet[Annotation]", by: str) -> dict[int, Accuracy]:
+    asked = said.filter(created_at__gt=F("item__gold__made_at")).exclude(decision="flag")
     found: dict[int, tuple[int, int]] = {}
-    for said in asked.exclude(decision="flag").select_related("item__gold"):
-        right, given = found.get(said.reviewer_id, (0, 0))
-        found[said.reviewer_id] = (right + said.item.gold.holds(said), given + 1)
-    return {person: Accuracy(right, given) for person, (right, given) in found.items()}
+    for one in asked.select_related("item__gold"):
+        right, given = found.get(getattr(one, by), (0, 0))
+        found[getattr(one, by)] = (right + one.item.gold.holds(one), given + 1)
+    return {key: Accuracy(right, given) for key, (right, given) in found.items()}
 
 
 def used(items: Collection[int]) -> dict[int, str]:

@@ -232,6 +232,12 @@ class OldGuidelines(models.Model):
         return f"{self.queue}, guidelines {self.version}"
 
 
+class ItemQuerySet(models.QuerySet["Item"]):
+    def drawn(self) -> "ItemQuerySet":
+        """Items that are traffic, drawn into their queue: not what came in a file."""
+        return self.filter(uploaded=False)
+
+
 class Item(models.Model):
     """One exchange in one queue. Keeps what the reviewer reads, so judging needs no ClickHouse."""
 
@@ -280,7 +286,12 @@ class Item(models.Model):
     verdict_rule = models.CharField(max_length=100, blank=True, help_text="The rule that decided.")
     settled_at = models.DateTimeField(null=True)
     revision = models.PositiveIntegerField(default=0, editable=False, help_text="Grows with every judgement.")
+    uploaded = models.BooleanField(
+        default=False, help_text="Came in a file as a check question: there is no such exchange."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = ItemQuerySet.as_manager()
 
     class Meta:
         constraints: ClassVar = [

@@ -50,7 +50,9 @@ def of(queue: Queue, reviewer: User) -> Progress:
 
 def counted(queue: Queue) -> tuple[int, int]:
     """(items, those that no longer wait), by counting."""
-    counts = queue.items.aggregate(total=Count("pk"), waiting=Count("pk", filter=Q(state=Item.State.WAITING)))
+    counts = queue.items.drawn().aggregate(
+        total=Count("pk"), waiting=Count("pk", filter=Q(state=Item.State.WAITING))
+    )
     return counts["total"], counts["total"] - counts["waiting"]
 
 
@@ -147,7 +149,7 @@ def error_rate(queue: Queue) -> Estimate | None:
     waiting = queue.items.filter(state__in=undecided).aggregate(first=Min("position"))["first"]
     known = [key for key in (waiting, queue.threshold) if key is not None]
     threshold = min(known) if known else None
-    settled = queue.items.filter(state=Item.State.SETTLED)
+    settled = queue.items.drawn().filter(state=Item.State.SETTLED)
     if threshold is not None:
         settled = settled.filter(position__lt=threshold)
     rows = settled.values_list("verdict", "weight", "position", "doubt")
@@ -192,7 +194,9 @@ class Overview:
 
 def overview(queue: Queue) -> Overview:
     """What waits, who holds what, and who did how much."""
-    by_state = dict(queue.items.order_by().values_list("state").annotate(n=Count("pk")))
+    # What came in a file is known from the start: it shows only when somebody found personal data in it.
+    shown = queue.items.exclude(uploaded=True, state=Item.State.SETTLED)
+    by_state = dict(shown.order_by().values_list("state").annotate(n=Count("pk")))
     reserved = (
         Assignment.objects.filter(
             queue=queue, done_at=None, slot__isnull=False, leased_until__gt=timezone.now()

@@ -64,11 +64,14 @@ def queues(request: HttpRequest) -> HttpResponse:
 
 def _all_queues(user: User | AnonymousUser) -> dict[str, Any]:
     waiting = Count("items", filter=Q(items__state=Item.State.WAITING))
-    settled = Count("items", filter=Q(items__state=Item.State.SETTLED))
+    settled = Count("items", filter=Q(items__state=Item.State.SETTLED, items__uploaded=False))
     flagged = Count("items", filter=Q(items__state=Item.State.FLAGGED))
     mine = managed(user)
     counted = Queue.objects.filter(pk__in=mine.values("pk")).annotate(
-        total=Count("items"), waiting=waiting, settled=settled, flagged=flagged
+        total=Count("items", filter=Q(items__uploaded=False)),
+        waiting=waiting,
+        settled=settled,
+        flagged=flagged,
     )
     opened = mine.filter(state=Queue.State.OPEN)
     return {

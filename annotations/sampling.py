@@ -111,7 +111,7 @@ def add(queue: Queue, candidates: Sequence[Candidate]) -> int:
         Queue.objects.filter(pk=queue.pk).update(name=F("name"))  # locks the row in PostgreSQL
         behind = queue.items.aggregate(last=Max("position"))["last"]
         start = 0.0 if behind is None else behind + 1
-        before = queue.items.count()
+        before = queue.items.drawn().count()
         Item.objects.bulk_create(
             (
                 _item(
@@ -134,7 +134,7 @@ def _remember(queue: Queue, drawn: Draw) -> None:
     queue.population, queue.mean_doubt, queue.threshold = drawn.population, drawn.mean_doubt, drawn.threshold
     queue.save(update_fields=["population", "mean_doubt", "threshold"])
     if drawn.threshold is None or drawn.even:
-        queue.items.update(probability=drawn.chance(1.0, queue.items.count()))
+        queue.items.update(probability=drawn.chance(1.0, queue.items.drawn().count()))
     else:
         queue.items.update(probability=Least(Value(1.0), F("weight") * drawn.threshold))
 
@@ -150,7 +150,7 @@ def fill(queue: Queue, count: int) -> int:
 
 
 def _fill(queue: Queue, count: int) -> int:
-    there = set(queue.items.values_list("exchange_id", "attempt"))
+    there = set(queue.items.drawn().values_list("exchange_id", "attempt"))
     drawn = draw(
         queue.filter,
         count + len(there),
@@ -173,7 +173,7 @@ def flow() -> int:
     added = 0
     today = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
     for queue in Queue.objects.filter(state=Queue.State.OPEN, daily_cap__isnull=False):
-        room = (queue.daily_cap or 0) - queue.items.filter(created_at__gte=today).count()
+        room = (queue.daily_cap or 0) - queue.items.drawn().filter(created_at__gte=today).count()
         if room > 0:
             with contextlib.suppress(NotDrawn):
                 added += fill(queue, room)

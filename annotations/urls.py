@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from annotations import conflict_views, people_views, queue_views, views
+from annotations import conflict_views, gold_views, people_views, queue_views, views
 
 urlpatterns = [
     path("review/", views.review_home, name="review-home"),
@@ -24,6 +24,7 @@ urlpatterns = [
     path("queues/<slug:slug>/release/<int:pk>/", queue_views.queue_release, name="queue-release"),
     path("queues/<slug:slug>/reassign/<int:pk>/", queue_views.queue_reassign, name="queue-reassign"),
     path("queues/<slug:slug>/items/<int:pk>/", queue_views.queue_item, name="queue-item"),
+    path("queues/<slug:slug>/checks/", gold_views.queue_checks, name="queue-checks"),
     path("queues/<slug:slug>/conflicts/", conflict_views.queue_conflicts, name="queue-conflicts"),
     path("queues/<slug:slug>/items/<int:pk>/decide/", conflict_views.queue_decide, name="queue-decide"),
     path("queues/<slug:slug>/items/<int:pk>/check/", conflict_views.queue_check, name="queue-check"),

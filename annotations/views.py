@@ -313,7 +313,7 @@ def _ending(queue: Queue, user: User, *, finished: bool = False) -> dict[str, An
     if elsewhere.count:
         return found | {"why": "elsewhere", "elsewhere": elsewhere}
     day_ago = timezone.now() - timedelta(days=1)
-    return found | {"why": "empty", "new_a_day": queue.items.filter(created_at__gt=day_ago).count()}
+    return found | {"why": "empty", "new_a_day": queue.items.drawn().filter(created_at__gt=day_ago).count()}
 
 
 def _item(request: HttpRequest, queue: Queue) -> Item:

@@ -221,11 +221,11 @@ def _within(queue: Queue, wanted: Filter) -> Callable[[Item], bool]:
 
 
 def _usable(queue: Queue, drawn: Draw, within: Callable[[Item], bool]) -> list[Row]:
-    standing = models.Prefetch("annotations", Annotation.objects.standing().order_by("id"), "standing")
+    standing = models.Prefetch("annotations", Annotation.objects.standing().order_by("id"))
     rows: list[Row] = []
     seen: set[bytes] = set()
-    for item in queue.items.order_by("id").prefetch_related(standing).iterator(chunk_size=1000):
-        judgements: list[Annotation] = item.standing
+    for item in queue.items.drawn().order_by("id").prefetch_related(standing).iterator(chunk_size=1000):
+        judgements = list(item.annotations.all())
         drawn.judgements += len(judgements)
         answer = item.verdict_answer or (item.answer if item.verdict == Item.Verdict.APPROVED else "")
         question = canonical(item.messages)

@@ -1,7 +1,9 @@
+import json
+
 import pytest
 from django.contrib.auth.models import User
 
-from annotations import judging, leases, milestones
+from annotations import gold_file, judging, leases, milestones
 from annotations.judging import Judgement
 from tests.annotations.conftest import MakeQueue
 from tests.annotations.test_views import FRAGMENT, post, signed_in
@@ -31,3 +33,23 @@ def test_it_comes_with_the_reply_to_the_judgement_and_not_to_a_skip(
     skipped, judged = leases.reserve(queue, alice)[:2]
     assert "data-milestone" not in post(client, skipped, "skip", headers=FRAGMENT).content.decode()
     assert "data-milestone" in post(client, judged, "approve", headers=FRAGMENT).content.decode()
+
+
+def test_it_says_how_many_check_questions_were_right_and_comes_with_ones_own_word(
+    make_queue: MakeQueue, alice: User, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(milestones, "EVERY", 2)
+    queue = make_queue(9, gold_every=1)
+    rows = [{"asked": f"case {n}", "model_answer": "Skin", "answer": "Skin"} for n in range(4)]
+    content = "\n".join(map(json.dumps, rows)).encode()
+    gold_file.add(queue, gold_file.load(queue, content), bob)
+    client = signed_in(alice)
+    said = []
+    for decision in ("approve", "reject", "approve", "approve"):
+        place = next(one for one in leases.reserve(queue, alice) if one.item.uploaded)
+        said.append(post(client, place, decision, headers=FRAGMENT).content.decode())
+    assert "So far 1 of 2 check questions were right." in said[1]
+    assert "That was a check question. The known answer" in said[1]
+    assert "check questions were right" not in said[2]
+    assert "So far 3 of 4 check questions were right." in said[3]
+    assert milestones.Milestone(50, None).words.startswith("You have judged 50 here. A pause")
