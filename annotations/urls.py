@@ -2,13 +2,14 @@
 
 from django.urls import path
 
-from annotations import conflict_views, gold_views, people_views, queue_views, views
+from annotations import conflict_views, draft_views, gold_views, people_views, queue_views, views
 
 urlpatterns = [
     path("review/", views.review_home, name="review-home"),
     path("review/<slug:slug>/", views.review, name="review"),
     path("review/<slug:slug>/this/", views.review_this, name="review-this"),
     path("review/<slug:slug>/next/", views.review_next, name="review-next"),
+    path("review/<slug:slug>/drafts/", draft_views.review_drafts, name="review-drafts"),
     path("review/<slug:slug>/judge/", views.review_judge, name="review-judge"),
     path("review/<slug:slug>/undo/", views.review_undo, name="review-undo"),
     path("review/<slug:slug>/ask/", views.review_ask, name="review-ask"),

@@ -20,7 +20,8 @@ def run() -> int:
     """Ask for what the next items of every queue that wants suggestions lack; how many came.
 
     A proxy that does not answer leaves the rest for the next run. What a model replied that is no judgement
-    is kept as such, so that it is not asked again.
+    is kept as such, so that it is not asked again; so is an item that was refused (too long, say) where
+    others were not.
     """
     made = 0
     for queue in Queue.objects.filter(state=Queue.State.OPEN).exclude(suggested_by=""):
@@ -28,13 +29,28 @@ def run() -> int:
         if not waiting:
             continue
         with clients.client(settings.PROXY_URL, settings.EVALUATION_KEY, timeout=_SECONDS) as client:
-            try:
-                for item in waiting:
-                    _suggest(client, queue, item)
-                    made += 1
-            except openai.APIError as error:
-                log.warning("no suggestions for %s: %s", queue.slug, error)
+            made += _ask(client, queue, waiting)
     return made
+
+
+def _ask(client: openai.OpenAI, queue: Queue, waiting: list[Item]) -> int:
+    """Ask about each item until the proxy fails; of how many something is now known."""
+    made, refused = 0, list[Item]()
+    for item in waiting:
+        try:
+            _suggest(client, queue, item)
+            made += 1
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            log.warning("no suggestion for item %s: %s", item.pk, error)
+            refused.append(item)
+        except openai.APIError as error:
+            log.warning("no suggestions for %s: %s", queue.slug, error)
+            break
+    if not made:
+        return 0  # what refuses all of them is not the items' fault
+    for item in refused:
+        Suggestion.objects.get_or_create(item=item, model=queue.suggested_by)
+    return made + len(refused)
 
 
 def _suggest(client: openai.OpenAI, queue: Queue, item: Item) -> None:
@@ -45,7 +61,7 @@ def _suggest(client: openai.OpenAI, queue: Queue, item: Item) -> None:
         max_tokens=_MAX_TOKENS,
         extra_headers={"x-flywheel-tags": f"suggestion={queue.slug}"},
     )
-    text = response.choices[0].message.content or ""
+    text = response.choices[0].message.content or "" if response.choices else ""
     decision, answer, reason = suggestions.parse(text, item, queue)
     Suggestion.objects.get_or_create(
         item=item,

@@ -17,6 +17,8 @@ from inference.queries.asking import ask
 from inference.rows import CUT
 from inference.stored import Candidate, Draw, microseconds
 
+_TRAFFIC = "NOT mapContains(tags, 'suggestion')"
+"""What a model was asked about a queue's items is no traffic: a queue would feed on itself."""
 _NAMED = 2000
 """Exchanges whose ids travel with one question."""
 _DRAWN = "exchange_id, attempt, started_at, route, conversation, `group`, mean_p, least_p"
@@ -40,7 +42,7 @@ def sample(
     sql, values = where_readable(filter)
     chance = "((cityHash64(exchange_id, attempt, {seed:UInt64}) + 1) / 18446744073709551616)"
     wanted = "(end_reason = 'tool_calls' OR NOT answered)" if calls else "answered"
-    matching = f"{sql} AND {wanted}"
+    matching = f"{sql} AND {wanted} AND {_TRAFFIC}"
     # Counted apart: in one query, every row that matches would be held with all its columns.
     whole = ask(
         f"SELECT count() AS total, avg({policies.DOUBT}) AS mean, {policy.means()} AS means "  # noqa: S608

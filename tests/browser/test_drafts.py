@@ -1,13 +1,17 @@
 """What is typed and not sent yet, time on an item, keys of one's own, in Chromium."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.utils import timezone
 from playwright.sync_api import Dialog, Page, expect
 
-from annotations.models import Annotation
+from annotations import judging, leases
+from annotations.judging import Judgement
+from annotations.models import Annotation, Assignment
 from tests.annotations.conftest import MakeQueue, alice, bob, make_queue
 from tests.browser.conftest import Visit, become
 from tests.browser.test_review import item, press, saved
@@ -43,6 +47,16 @@ def type_a_correction(page: Page) -> None:
     page.locator("#stage textarea[data-text]").fill("it says so")
 
 
+def type_a_correction_without_questions(page: Page, more: str) -> None:
+    press(page, "c")
+    page.keyboard.press("End")
+    page.keyboard.type(more)
+    page.keyboard.press("Escape")
+    press(page, "m")
+    page.keyboard.type("an odd one")
+    page.keyboard.press("Escape")
+
+
 def expect_the_correction(page: Page) -> None:
     expect(page.locator("#stage [data-note]")).to_have_value("an odd one")
     expect(page.locator("#stage").get_by_label("two")).to_be_checked()
@@ -71,6 +85,86 @@ def test_what_was_typed_outlives_a_reload_and_the_sessions_end(
     assert (sent.decision, sent.answer, sent.note) == ("correct", "Respiratory tract", "an odd one")
     assert sent.values == {"why": "it says so", "how": ["two"]}
     assert kept(page) == {}
+
+
+def lose_the_places(alice: User) -> None:
+    Assignment.objects.filter(reviewer=alice).update(leased_until=timezone.now() - timedelta(minutes=1))
+
+
+def test_what_was_typed_is_shown_when_its_place_was_lost_at_a_reload(
+    visit: Visit, make_queue: MakeQueue, alice: User, bob: User
+) -> None:
+    queue = make_queue(8, answers=[])
+    page = visit("/review/chapters/", alice)
+    type_a_correction_without_questions(page, " tract")
+    lose_the_places(alice)
+    for place in leases.reserve(queue, bob):
+        judging.judge(place.item, bob, place.key, Judgement("approve"))
+    page.reload()
+    expect(page.locator("#stage")).to_contain_text("case 4")
+    left = page.locator("#drafts")
+    expect(left).to_contain_text("What you typed is kept: 1 item no longer here")
+    expect(left).to_contain_text("case 1” Someone else has answered it.")
+    expect(left.locator(".kept")).to_have_text("Respiratory tract\nan odd one")
+    expect(page.locator("#polite")).to_contain_text("What you typed is kept")
+    page.reload()
+    expect(left).to_contain_text("case 1")
+    left.get_by_role("button", name="Throw away").click()
+    expect(left).to_be_empty()
+    expect(page.locator("#stage h2")).to_be_focused()
+    assert kept(page) == {}
+    page.reload()
+    expect(page.locator("#stage")).to_contain_text("case 4")
+    expect(left).to_be_empty()
+
+
+def test_an_item_that_nobody_took_can_be_had_again_with_what_was_typed(
+    visit: Visit, make_queue: MakeQueue, alice: User, bob: User
+) -> None:
+    queue = make_queue(8, answers=[])
+    page = visit("/review/chapters/", alice)
+    type_a_correction_without_questions(page, " tract")
+    lose_the_places(alice)
+    leases.reserve(queue, bob)
+    page.reload()
+    expect(page.locator("#drafts")).to_contain_text("It is reserved for another reviewer now.")
+    Assignment.objects.filter(reviewer=bob).delete()
+    page.reload()
+    expect(page.locator("#drafts")).to_contain_text("nobody has answered it yet")
+    page.get_by_role("button", name="Open it again").click()
+    expect(page.locator("#stage")).to_contain_text("case 1")
+    expect(page.locator("#stage [data-edit]")).to_have_value("Respiratory tract")
+    expect(page.locator("#drafts")).to_be_empty()
+
+
+def test_what_was_refused_for_good_outlives_a_reload_until_one_goes_on(
+    visit: Visit, make_queue: MakeQueue, alice: User, bob: User
+) -> None:
+    queue = make_queue(8, answers=[])
+    page = visit("/review/chapters/", alice)
+    type_a_correction_without_questions(page, " tract")
+    lose_the_places(alice)
+    for place in leases.reserve(queue, bob):
+        judging.judge(place.item, bob, place.key, Judgement("approve"))
+    press(page, "c", "Control+Enter")
+    expect(page.locator("#stage [data-told]")).to_contain_text("Someone else has answered this one.")
+    page.reload()
+    expect(page.locator("#drafts .kept")).to_contain_text("Respiratory tract")
+
+
+def test_a_skipped_items_draft_waits_for_it_in_silence(
+    visit: Visit, make_queue: MakeQueue, alice: User
+) -> None:
+    make_queue(8, answers=[])
+    page = visit("/review/chapters/", alice)
+    type_a_correction_without_questions(page, " tract")
+    press(page, "s")
+    expect(page.locator("#stage")).to_contain_text("case 2")
+    saved(page)
+    with page.expect_response("**/drafts/**"):
+        page.reload()
+    expect(page.locator("#drafts")).to_be_empty()
+    assert len(kept(page)) == 1
 
 
 def test_letters_at_a_closed_list_are_there_again(visit: Visit, make_queue: MakeQueue, alice: User) -> None:

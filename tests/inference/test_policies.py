@@ -45,7 +45,8 @@ def traffic(clickhouse: str) -> Iterator[list[str]]:
             Event(str(uuid7()), "feedback", one.exchange_id, "", NOON, "desk", {"thumbs": "down"})
             for one in made[::UNHAPPY]
         ]
-        storing.store(clickhouse_connect(), [*made, *said], "policies", again=False)
+        asked = spooled.exchanges([SIZE], started_us=NOON + 1_000, tags={"suggestion": "chapters"})
+        storing.store(clickhouse_connect(), [*made, *said, *asked], "policies", again=False)
         yield [one.exchange_id for one in made]
 
 
@@ -131,6 +132,14 @@ def test_a_mix_gives_each_part_its_share() -> None:
     mixed = [one.weight for one in everyone("uncertain+feedback+random")]
     for n, weight in enumerate(mixed):
         assert weight == pytest.approx(mean(part[n] / mean(part) for part in parts), rel=1e-6)
+
+
+@pytest.mark.parametrize("order", Queue.Order.values)
+def test_what_a_model_was_asked_about_items_is_never_drawn(order: str) -> None:
+    """Else a queue would feed on itself: every item of it would bring another."""
+    asked = filters.parse("tag:suggestion=chapters")
+    assert queries.count(asked) == 1
+    assert queries.sample(asked, 10, 0, order) == []
 
 
 def test_an_unknown_way_of_drawing_is_refused() -> None:

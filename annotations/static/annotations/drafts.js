@@ -54,7 +54,7 @@ export function restore(user, form) {
   begun.set(form, cameBack ? "" : JSON.stringify(typed(form)));
   const draft = read(user)[itemOf(form)];
   if (!draft || cameBack) {
-    if (cameBack && !("lost" in form.closest("[data-item]").dataset)) keep(user, form);
+    if (cameBack) keep(user, form);
     return "";
   }
   for (const field of fields(form)) {
@@ -83,16 +83,33 @@ export function keep(user, form) {
   if (JSON.stringify(now) === begun.get(form)) {
     if (!(item in drafts)) return;
     delete drafts[item];
-  } else drafts[item] = { typed: now, panel: panel(form), at: Date.now() };
+  } else {
+    const [queue, key] = [document.querySelector("[data-review]").dataset.queue, form.elements.namedItem("key").value];
+    drafts[item] = { typed: now, panel: panel(form), at: Date.now(), queue, key, mine: changed(form, now) };
+  }
+  write(user, drafts);
+}
+
+// The names of fields that are not as they were before anybody typed.
+function changed(form, now) {
+  const before = JSON.parse(begun.get(form) || "{}");
+  return Object.keys(now).filter((name) => JSON.stringify(now[name]) !== JSON.stringify(before[name]));
+}
+
+// A queue's drafts by item.
+export const of = (user, queue) => Object.fromEntries(Object.entries(read(user)).filter(([, draft]) => draft.queue === queue));
+
+// What somebody typed, to be read: a line for each field.
+export const words = ({ typed: given, mine }) => mine.flatMap((name) => given[name]).filter((value) => value && !value.startsWith("[{")).join("\n");
+
+export function forget(user, item) {
+  const drafts = read(user);
+  delete drafts[item];
   write(user, drafts);
 }
 
 // Sent: the outbox has it now.
-export function sent(user, form) {
-  const drafts = read(user);
-  delete drafts[itemOf(form)];
-  write(user, drafts);
-}
+export const sent = (user, form) => forget(user, itemOf(form));
 
 export const count = (user) => Object.keys(read(user)).length;
 

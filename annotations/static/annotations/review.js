@@ -3,6 +3,7 @@
 import { say } from "../flywheel/live.js";
 import { restart, seconds, tooSoon } from "./clock.js";
 import * as drafts from "./drafts.js";
+import * as leftovers from "./leftovers.js";
 import { Outbox } from "./outbox.js";
 import * as panels from "./panels.js";
 import * as questions from "./questions.js";
@@ -281,8 +282,10 @@ document.addEventListener("click", (event) => {
   if (!button) return;
   event.preventDefault();
   if (button.matches("[data-leave]")) leave();
-  else if (button.matches("[data-go-on]")) advance();
-  else act(button);
+  else if (button.matches("[data-go-on]")) {
+    drafts.sent(user, current().querySelector("[data-judgement]")); // they have read what became of it
+    advance();
+  } else act(button);
 });
 document.addEventListener("submit", (event) => {
   if (event.target.matches("[data-undo]")) {
@@ -330,4 +333,5 @@ if (current()) {
   current().querySelector(".item-title").focus({ preventScroll: true });
   if (opened) panels.open(current(), opened);
 } else enable(false);
+leftovers.look(user, page);
 outbox.send();
