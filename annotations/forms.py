@@ -79,7 +79,10 @@ class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]
             "suggested_before": "Show suggestions before judging",
         }
         help_texts: ClassVar = _HINTS
-        widgets: ClassVar = {"guidelines": forms.Textarea(attrs={"rows": 8})}
+        widgets: ClassVar = {
+            "guidelines": forms.Textarea(attrs={"rows": 8}),
+            "against": forms.Textarea(attrs={"rows": 2}),
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.db.models import F
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.template.defaultfilters import pluralize
 from django.views.decorators.http import require_http_methods
 
 from annotations import audit, gold_file, golds
@@ -43,9 +44,9 @@ def queue_checks(request: HttpRequest, queue: Queue) -> HttpResponse:
         return render(request, "annotations/checks.html", context, status=422)
     added = gold_file.add(queue, known, request.user)
     audit.record(queue, request.user, Act.CHECK, f"{added.new:,} new, {added.known:,} known, from a file")
-    more = f" {added.known:,} were here already; their answers are the file’s now." if added.known else ""
+    more = f" {added.known:,} here already; what is known is the file’s now." if added.known else ""
     how = "" if queue.gold_every else " They come once the settings say how often."
-    messages.success(request, f"{added.new:,} check questions added.{more}{how}")
+    messages.success(request, f"{added.new:,} check question{pluralize(added.new)} added.{more}{how}")
     return redirect("queue-checks", queue.slug)
 
 

@@ -43,7 +43,7 @@ def dots(
         "group" if any(row.href for row in rows) else "img",
         title + ". " + " ".join(f"{row.label}: {row.text or value_format(row.value)}." for row in rows),
         _scale(axis, top, bottom, value_format),
-        format_html_join("", "{}", ((_upright(mark, axis, bottom),) for mark in marks)),
+        format_html_join("", "{}", ((_upright(mark, axis, bottom, marks),) for mark in marks)),
         format_html_join(
             "", "{}", ((_dot(row, axis, top + each * index, value_format),) for index, row in enumerate(rows))
         ),
@@ -87,20 +87,25 @@ def _scale(axis: Axis, top: int, bottom: int, value_format: Format) -> SafeStrin
     )
 
 
+_NEAR = 0.25
+
+
 def _anchor(share: float) -> str:
     """Where a text at that share of the width is held, so that it never leaves the chart."""
     return "chart-first" if share < 0.12 else "chart-last" if share > 0.88 else "chart-tick-x"
 
 
-def _upright(mark: Mark, axis: Axis, bottom: int) -> SafeString:
+def _upright(mark: Mark, axis: Axis, bottom: int, marks: Sequence[Mark]) -> SafeString:
     at = axis(mark.value)
+    # On a phone the words of two neighbours would meet: the left ones then end at their mark.
+    is_near = any(0 < axis(other.value) - at < _NEAR for other in marks)
     return format_html(
         '<line class="chart-mark line-{0}" x1="{1}%" x2="{1}%" y1="18" y2="{2}"/>'
         '<text class="chart-mark-text {3}" x="{1}%" y="12">{4}</text>',
         mark.style,
         percent(100 * at),
         bottom,
-        _anchor(at),
+        "chart-last" if is_near and at > _NEAR else _anchor(at),
         mark.label,
     )
 

@@ -100,7 +100,8 @@ def addresses(wheel: Wheel) -> list[tuple[str, User | None]]:
     item = wheel.queue.items.filter(state="flagged").first()
     assert item is not None
     leading += [
-        f"/queues/{queue}/{page}/" for page in ("people", "conflicts", "agreement", f"items/{item.pk}")
+        f"/queues/{queue}/{page}/"
+        for page in ("people", "checks", "conflicts", "agreement", f"items/{item.pk}")
     ]
     leading += ["/approval/"]
     exchanges = [
