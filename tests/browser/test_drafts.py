@@ -87,19 +87,27 @@ def test_what_was_typed_outlives_a_reload_and_the_sessions_end(
     assert kept(page) == {}
 
 
-def lose_the_places(alice: User) -> None:
+def typed_and_lost(
+    visit: Visit, make_queue: MakeQueue, alice: User, bob: User
+) -> tuple[Page, list[Assignment]]:
+    """A page on which Alice typed, whose items are now Bob's."""
+    queue = make_queue(8, answers=[])
+    page = visit("/review/chapters/", alice)
+    type_a_correction_without_questions(page, " tract")
     Assignment.objects.filter(reviewer=alice).update(leased_until=timezone.now() - timedelta(minutes=1))
+    return page, leases.reserve(queue, bob)
+
+
+def approve(places: list[Assignment]) -> None:
+    for place in places:
+        judging.judge(place.item, place.reviewer, place.key, Judgement("approve"))
 
 
 def test_what_was_typed_is_shown_when_its_place_was_lost_at_a_reload(
     visit: Visit, make_queue: MakeQueue, alice: User, bob: User
 ) -> None:
-    queue = make_queue(8, answers=[])
-    page = visit("/review/chapters/", alice)
-    type_a_correction_without_questions(page, " tract")
-    lose_the_places(alice)
-    for place in leases.reserve(queue, bob):
-        judging.judge(place.item, bob, place.key, Judgement("approve"))
+    page, places = typed_and_lost(visit, make_queue, alice, bob)
+    approve(places)
     page.reload()
     expect(page.locator("#stage")).to_contain_text("case 4")
     left = page.locator("#drafts")
@@ -121,11 +129,7 @@ def test_what_was_typed_is_shown_when_its_place_was_lost_at_a_reload(
 def test_an_item_that_nobody_took_can_be_had_again_with_what_was_typed(
     visit: Visit, make_queue: MakeQueue, alice: User, bob: User
 ) -> None:
-    queue = make_queue(8, answers=[])
-    page = visit("/review/chapters/", alice)
-    type_a_correction_without_questions(page, " tract")
-    lose_the_places(alice)
-    leases.reserve(queue, bob)
+    page, _ = typed_and_lost(visit, make_queue, alice, bob)
     page.reload()
     expect(page.locator("#drafts")).to_contain_text("It is reserved for another reviewer now.")
     Assignment.objects.filter(reviewer=bob).delete()
@@ -140,12 +144,8 @@ def test_an_item_that_nobody_took_can_be_had_again_with_what_was_typed(
 def test_what_was_refused_for_good_outlives_a_reload_until_one_goes_on(
     visit: Visit, make_queue: MakeQueue, alice: User, bob: User
 ) -> None:
-    queue = make_queue(8, answers=[])
-    page = visit("/review/chapters/", alice)
-    type_a_correction_without_questions(page, " tract")
-    lose_the_places(alice)
-    for place in leases.reserve(queue, bob):
-        judging.judge(place.item, bob, place.key, Judgement("approve"))
+    page, places = typed_and_lost(visit, make_queue, alice, bob)
+    approve(places)
     press(page, "c", "Control+Enter")
     expect(page.locator("#stage [data-told]")).to_contain_text("Someone else has answered this one.")
     page.reload()
