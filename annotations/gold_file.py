@@ -270,5 +270,4 @@ def _write(item: Item, one: Known, lead: User) -> None:
     said = {"decision": one.said.decision, "answer": one.said.answer, "values": one.said.values}
     more = {"rule": rule, "note": one.note, "made_by": lead, "ended_at": None}
     Gold.objects.update_or_create(item=item, defaults=said | more)
-    if item.state != Item.State.FLAGGED:
-        verdicts.settle(item)
+    verdicts.settle(item)  # what is flagged stays so

@@ -227,14 +227,29 @@ def queue_settings(request: HttpRequest, found: Queue) -> HttpResponse:
         del form.fields["masked"]
     fits = form.is_valid()
     if request.method == "POST" and fits:
+        before = _what_may_change(found)
         form.save_by(request.user)
-        audit.record(found, request.user, Act.CHANGED, ", ".join(form.changed_data) or "nothing")
+        after = _what_may_change(found)
+        changed = [name for name in form.changed_data if name != "reviewers"]
+        changed += [f"{sign}{name}" for sign, name in _differences(before, after)]
+        audit.record(found, request.user, Act.CHANGED, ", ".join(changed) or "nothing")
         messages.success(request, "Saved.")
         return redirect(found)
     context = {"queue": found, "form": form, "old": found.old_guidelines.select_related("replaced_by")}
     return render(
         request, "annotations/queue_settings.html", context, status=200 if fits or not form.is_bound else 422
     )
+
+
+def _what_may_change(queue: Queue) -> set[str]:
+    """Reviewers and further questions: lists of which it is told what came and what went."""
+    also = Queue.objects.values_list("also", flat=True).get(pk=queue.pk)
+    names = {f"reviewer {name}" for name in queue.reviewers.values_list("username", flat=True)}
+    return names | {f"question “{question['words']}”" for question in also}
+
+
+def _differences(before: set[str], after: set[str]) -> list[tuple[str, str]]:
+    return [("+", name) for name in sorted(after - before)] + [("−", name) for name in sorted(before - after)]
 
 
 @require_POST

@@ -1,5 +1,6 @@
 """Reading masked: who does, that nothing of an item slips by, and what is typed over placeholders."""
 
+import json
 import re
 from typing import Any
 
@@ -212,6 +213,24 @@ def test_one_that_could_be_several_stays_and_comes_into_no_dataset(queue: Queue,
     Item.objects.filter(pk=item.pk).update(answer=f"Ring {PHONE}.", state="waiting", verdict="")
     item.refresh_from_db()
     assert Mask(item).read(Judgement("correct", f"Call {made}.")).answer == f"Call {PHONE}."
+
+
+def test_what_stands_behind_escapes_in_json_is_found(queue: Queue) -> None:
+    """A line end before a number is written as a letter: the number is then no word of its own."""
+    number = CARD.replace(" ", "")
+    inner = json.dumps({"card": f"pay\n{number}"})
+    for written in (inner, json.dumps({"arguments": inner})):
+        mask = Mask(personal(queue, answer=written))
+        assert number not in mask.item.answer
+        assert mask.item.answer.count("[card ") == 1
+        made = mask.item.answer
+        assert mask.read(Judgement("correct", made)).answer == written
+
+
+def test_a_copy_of_a_masked_queue_is_masked(make_queue: MakeQueue, carol: User) -> None:
+    make_queue(1, masked=True)
+    page = signed_in(carol).get("/queues/new/?copy=chapters").content.decode()
+    assert re.search('name="masked"[^>]* checked', page)
 
 
 def test_placeholders_that_came_with_the_item_are_its_own_words(queue: Queue) -> None:

@@ -15,6 +15,7 @@ from annotations.audit import QueueEvent
 from annotations.models import Assignment, Queue
 from annotations.people import Invitation, Role
 from tests.annotations.conftest import MakeQueue, person
+from tests.annotations.test_queue_views import form
 from tests.annotations.test_views import signed_in
 from tests.patience import patiently
 
@@ -236,3 +237,16 @@ def test_of_many_who_race_for_a_link_one_gets_in(make_queue: MakeQueue, carol: U
         thread.join()
     assert len(won) == 1
     assert queue.reviewers.filter(pk__in=[racer.pk for racer in racers]).count() == 1
+
+
+def test_the_audit_says_which_settings_changed_and_who_came_and_went(
+    make_queue: MakeQueue, alice: User, carol: User, mallory: User
+) -> None:
+    queue = make_queue(1)
+    rows = {"also-TOTAL_FORMS": "1", "also-INITIAL_FORMS": "0"}
+    rows |= {"also-0-words": "How fluent?", "also-0-kind": "rating"}
+    given = form(name="Chapters", reviewers=[alice.pk, mallory.pk], heat_map="never", **rows)
+    assert signed_in(carol).post("/queues/chapters/settings/", given).status_code == 302
+    about = queue.events.get(act="changed").about
+    assert "heat_map" in about
+    assert about.endswith("+question “How fluent?”, +reviewer mallory, −reviewer bob")
