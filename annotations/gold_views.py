@@ -22,6 +22,7 @@ from annotations.models import Gold, Queue
 from annotations.people import Role
 from annotations.questions import COMPARED
 from annotations.reading import read
+from inference import readers
 
 _SHOWN = 200
 
@@ -58,6 +59,8 @@ def _context(request: HttpRequest, queue: Queue) -> dict[str, Any]:
     rows = []
     for gold in shown:
         gold.item.queue = queue
+        if not gold.item.uploaded:
+            readers.saw(gold.item.exchange_id)
         mask = Mask(gold.item) if masked else None
         item, known = (mask.item, mask.text(gold.words)) if mask else (gold.item, gold.words)
         rows.append((gold, read(item.messages).asked, item.answer, known, given.get(gold.item_id)))

@@ -310,7 +310,8 @@ def queue_item(request: HttpRequest, found: Queue, pk: int) -> HttpResponse:
     if flagged and not leads:
         raise PermissionDenied
     item.queue = found
-    readers.saw(item.exchange_id)
+    if not item.uploaded:
+        readers.saw(item.exchange_id)
     said = list(item.annotations.select_related("reviewer", "undoes").order_by("-id"))
     mask = Mask(item) if looks_masked(found, request.user) else None
     gold = Gold.objects.filter(item=item).first()

@@ -8,6 +8,7 @@ from annotations import judging, leases, people
 from annotations.judging import Judgement
 from annotations.models import Adjudication, Item, Queue
 from annotations.people import Role
+from inference.audit import Look
 from tests.annotations.conftest import MakeQueue
 
 URL = "/queues/chapters/conflicts/"
@@ -59,6 +60,7 @@ def test_only_leads_decide(conflict: Item, alice: User, mallory: User, dana: Use
 def test_a_lead_sees_both_sides_and_takes_one(conflict: Item, carol: User, bob: User) -> None:
     client = signed_in(carol)
     page = client.get(URL).content.decode()
+    assert Look.objects.get().exchanges.split() == [str(conflict.exchange_id)]
     assert "1 item waits for a second opinion" in page
     assert "it itches" in page
     assert "Approved" in page

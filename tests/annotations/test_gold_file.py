@@ -13,6 +13,7 @@ from annotations.gold_file import NotGold
 from annotations.models import Annotation, Gold, Item, Queue, QueueEvent
 from flywheel import datasets
 from flywheel.datasets import Recipe
+from inference.audit import Look
 from tests.annotations.conftest import MakeQueue
 from tests.annotations.test_people import with_role
 from tests.annotations.test_questions import TOOLS
@@ -238,6 +239,9 @@ def test_stopped_and_used_again_it_keeps_its_note(make_queue: MakeQueue, alice: 
     queue = make_queue(0)
     gold_file.add(queue, gold_file.load(queue, jsonl(WHEEZE)), alice)
     client, item = signed_in(with_role(queue, "lead")), Item.objects.get()
+    for page in ("checks/", f"items/{item.pk}/"):
+        assert "wheeze" in client.get(f"/queues/chapters/{page}").content.decode()
+    assert not Look.objects.exists(), "no exchange was looked at"
     for use, over in (("no", True), ("yes", False)):
         client.post(f"/queues/chapters/items/{item.pk}/check/", {"use": use})
         gold = Gold.objects.get()
