@@ -34,9 +34,9 @@ REFERENCE = "reference-reviewer"
 """Judges by the tabular list; can't sign in."""
 
 GUIDELINES = """\
-Each phrase belongs under one chapter of ICD-10-CM. **Approve** an answer only when it is the chapter's short name
-and nothing else; otherwise **Correct** it. A model that was not taught yet writes sentences, and is cut off in the
-middle: correct those too.
+Each phrase belongs under one chapter of ICD-10-CM. **Approve** an answer only when it is the chapter's short
+name and nothing else; otherwise **Correct** it. A model that was not taught yet writes sentences, and is cut
+off in the middle: correct those too.
 
 - Code what is said, not what may be behind it: a *sign* without a diagnosis is **Symptoms**.
 - In pregnancy and childbed, **Pregnancy** wins; in the first 28 days of life, **Perinatal**.

@@ -74,7 +74,9 @@ def test_everybody_answers_one_and_its_verdict_stays(queue: Queue, bob: User) ->
         assert item.annotations.count() == 3
     after = progress.of(queue, bob)
     assert (after.done, after.total) == (before.done, before.total)
-    assert after.mine == before.mine + Item.objects.filter(gold__isnull=False).count()  # nothing tells them apart
+    assert (
+        after.mine == before.mine + Item.objects.filter(gold__isnull=False).count()
+    )  # nothing tells them apart
 
 
 def test_the_page_tells_nothing_before_and_the_answer_after(queue: Queue, bob: User) -> None:
