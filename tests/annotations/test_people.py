@@ -110,7 +110,7 @@ def test_a_stranger_joins_by_link_and_judges(make_queue: MakeQueue, carol: User)
     url = reverse("join", args=[token_of(queue, carol)])
     for _ in range(2):  # a mail program looks first
         page = client.get(url).content.decode()
-        assert "check answers that a computer gave" in page
+        assert "check answers that a computer model gave" in page
         assert "wheezing" not in page
     answer = client.post(url, NEW)
     assert answer["Location"] == f"/review/{queue.slug}/"
