@@ -123,6 +123,7 @@ def test_the_heat_map_in_the_panel_answers_to_keys(visit: Visit) -> None:
     page = visit("/exchanges/", people.engineer())
     page.locator("tbody .asked a").nth(1).click()
     expect(page.locator("#peek [data-heat-text]")).to_be_visible()
+    page.wait_for_load_state("networkidle")  # before the panel has its scripts it takes no key
     page.keyboard.press("u")
     expect(page.locator(".heat-pop")).to_contain_text("2nd choice")
 
