@@ -63,12 +63,14 @@ def deliver(home: Home, until: int, say: Callable[[str], None]) -> Delivery:
 def arrived(ids: set[str]) -> tuple[dict[str, str], set[str]]:
     """What ClickHouse has of these, once it has all or patience ends: weights by exchange, ids with tokens.
 
-    Exchanges come by the proxy's drain and tokens by the engine's, in either order.
+    Exchanges come by the proxy's drain and tokens by the engine's, in either order. Nobody waits for tokens
+    that an engine does not give.
     """
     deadline = time.monotonic() + DRAIN_PATIENCE
     while True:
         weights, with_tokens = _weights(ids), _with_tokens(ids)
-        if (not ids - set(weights) and not ids - with_tokens) or time.monotonic() > deadline:
+        complete = not ids - set(weights) and not _expecting_tokens(ids) - with_tokens
+        if complete or time.monotonic() > deadline:
             return weights, with_tokens
         time.sleep(0.5)
 
@@ -76,6 +78,14 @@ def arrived(ids: set[str]) -> tuple[dict[str, str], set[str]]:
 def _weights(ids: set[str]) -> dict[str, str]:
     sql = "SELECT toString(exchange_id), weights FROM exchanges WHERE exchange_id IN {ids:Array(UUID)}"
     return {str(row[0]): str(row[1]) for row in connect().query(sql, {"ids": sorted(ids)}).result_rows}
+
+
+def _expecting_tokens(ids: set[str]) -> set[str]:
+    sql = (
+        "SELECT toString(exchange_id) FROM exchanges "
+        "WHERE exchange_id IN {ids:Array(UUID)} AND tokens_expected"
+    )
+    return {str(row[0]) for row in connect().query(sql, {"ids": sorted(ids)}).result_rows}
 
 
 def _with_tokens(ids: set[str]) -> set[str]:
