@@ -4,6 +4,7 @@ Without a password, which costs most of a second to hash, they sign in by ``forc
 """
 
 from django.contrib.auth.models import Group, User
+from django.test import Client
 
 from inference.access import ENGINEERS
 from inference.models import Route
@@ -46,3 +47,11 @@ def engineer(name: str = "emil", password: str | None = None) -> User:
 def reviewer(name: str = "rita", password: str | None = None) -> User:
     """Sees only the queues that list her."""
     return User.objects.create_user(name, password=password)
+
+
+def client(user: User | None) -> Client:
+    """Signed in as somebody; with None, a stranger's."""
+    made = Client()
+    if user is not None:
+        made.force_login(user)
+    return made

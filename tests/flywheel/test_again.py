@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import User
-from django.test import Client
 from django.urls import reverse
 from pytest_django.fixtures import Settings
 
@@ -42,26 +40,19 @@ def proxy(filled: str, monkeypatch: pytest.MonkeyPatch, settings: Settings) -> I
         yield engine
 
 
-def as_(user: User | None) -> Client:
-    client = Client()
-    if user is not None:
-        client.force_login(user)
-    return client
-
-
 def form(**changes: str) -> dict[str, str]:
     return {"key": uuid4().hex, "version": "tiny-2", **changes}
 
 
 def test_who_may_not_ask(proxy: TinyEngine) -> None:
-    stranger, rita = as_(None), as_(people.reviewer())
+    stranger, rita = people.client(None), people.client(people.reviewer())
     assert stranger.post(AGAIN, form()).headers["Location"].startswith("/sign-in/")
     assert rita.get(AGAIN).status_code == rita.post(AGAIN, form()).status_code == 403
     assert proxy.asked == []
 
 
 def test_the_same_question_goes_to_the_version_and_both_answers_are_shown(proxy: TinyEngine) -> None:
-    emil = as_(people.engineer())
+    emil = people.client(people.engineer())
     page = emil.get(AGAIN).text
     assert "tiny-2" in page
     assert "unserved" not in page
@@ -82,7 +73,7 @@ def test_the_same_question_goes_to_the_version_and_both_answers_are_shown(proxy:
 
 
 def test_a_completion_goes_where_completions_go(proxy: TinyEngine) -> None:
-    emil = as_(people.engineer())
+    emil = people.client(people.engineer())
     assert emil.post(reverse("exchange-again", args=[COMPLETED.exchange_id]), form()).status_code == 302
     assert proxy.asked[0]["path"] == "/v1/completions"
     assert proxy.asked[0]["model"] == "version:tiny-2"
@@ -90,14 +81,14 @@ def test_a_completion_goes_where_completions_go(proxy: TinyEngine) -> None:
 
 def test_a_person_asks_a_few_times_a_minute(proxy: TinyEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flywheel.pages.again.A_MINUTE", 2)
-    emil, erin = as_(people.engineer()), as_(people.engineer("erin"))
+    emil, erin = people.client(people.engineer()), people.client(people.engineer("erin"))
     assert [emil.post(AGAIN, form()).status_code for _ in range(3)] == [302, 302, 429]
     assert erin.post(AGAIN, form()).status_code == 302
     assert len(proxy.asked) == 3
 
 
 def test_what_the_proxy_refuses_is_said(proxy: TinyEngine, settings: Settings) -> None:
-    emil = as_(people.engineer())
+    emil = people.client(people.engineer())
     proxy.status = 403
     answer = emil.post(AGAIN, form())
     assert answer.status_code == 422
@@ -109,14 +100,14 @@ def test_what_the_proxy_refuses_is_said(proxy: TinyEngine, settings: Settings) -
 
 
 def test_other_calls_and_unknown_ids_can_not_be_asked(proxy: TinyEngine) -> None:
-    emil = as_(people.engineer())
+    emil = people.client(people.engineer())
     assert emil.post(reverse("exchange-again", args=[EMBEDDED.exchange_id]), form()).status_code == 422
     assert emil.get(reverse("exchange-again", args=[uuid4()])).status_code == 404
     assert proxy.asked == []
 
 
 def test_the_new_answer_may_be_on_its_way() -> None:
-    emil = as_(people.engineer())
+    emil = people.client(people.engineer())
     fresh = answered.exchange(99).exchange_id
     answer = emil.get(reverse("exchange-diff"), {"a": ONE.exchange_id, "b": fresh})
     assert answer.status_code == 404

@@ -5,8 +5,6 @@ from html import unescape
 from pathlib import Path
 
 import pytest
-from django.contrib.auth.models import User
-from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries, Settings
 
@@ -18,13 +16,6 @@ from tests.flywheel import wheel_data
 
 pytestmark = pytest.mark.django_db
 RECIPE = {"queue": "coding-desk", "name": "icd", "train_rows": "", "exam_rows": "10", "seed": "1"}
-
-
-def as_(user: User | None) -> Client:
-    client = Client()
-    if user is not None:
-        client.force_login(user)
-    return client
 
 
 def hidden(page: str) -> dict[str, str]:
@@ -39,20 +30,23 @@ def hidden(page: str) -> dict[str, str]:
 )
 def test_only_engineers_get_in(home: Path, address: str) -> None:
     wheel = wheel_data.turn("dataset", home)
-    assert as_(None).get(address).headers["Location"].startswith(reverse("sign-in"))
-    assert as_(wheel.reviewer).get(address).status_code == 403
-    assert as_(wheel.engineer).get(address).status_code == 200
+    assert people.client(None).get(address).headers["Location"].startswith(reverse("sign-in"))
+    assert people.client(wheel.reviewer).get(address).status_code == 403
+    assert people.client(wheel.engineer).get(address).status_code == 200
 
 
 def test_a_reviewer_cannot_build(home: Path) -> None:
     wheel = wheel_data.turn("judged", home)
-    assert as_(wheel.reviewer).post("/datasets/new/", RECIPE | {"key": keys.fresh()}).status_code == 403
+    assert (
+        people.client(wheel.reviewer).post("/datasets/new/", RECIPE | {"key": keys.fresh()}).status_code
+        == 403
+    )
     assert not DatasetVersion.objects.exists()
 
 
 def test_before_the_button_stands_what_it_gives(home: Path) -> None:
     wheel = wheel_data.turn("judged", home)
-    page = as_(wheel.engineer).get("/datasets/new/", RECIPE).content.decode()
+    page = people.client(wheel.engineer).get("/datasets/new/", RECIPE).content.decode()
     assert "<b>78</b> rows to learn from and <b>10</b> for the exam would become version 1 of icd." in page
     assert "left out: not settled" in page
     assert "by the reference reviewer" in page
@@ -61,7 +55,7 @@ def test_before_the_button_stands_what_it_gives(home: Path) -> None:
 
 def test_pressed_twice_builds_once(home: Path) -> None:
     wheel = wheel_data.turn("judged", home)
-    client = as_(wheel.engineer)
+    client = people.client(wheel.engineer)
     posted = hidden(client.get("/datasets/new/", RECIPE).content.decode())
     first, second = client.post("/datasets/new/", posted), client.post("/datasets/new/", posted)
     assert first.headers["Location"] == second.headers["Location"] == "/datasets/icd/1/"
@@ -71,7 +65,7 @@ def test_pressed_twice_builds_once(home: Path) -> None:
 
 def test_the_same_key_for_another_recipe_is_refused_and_drawn_again(home: Path) -> None:
     wheel = wheel_data.turn("judged", home)
-    client = as_(wheel.engineer)
+    client = people.client(wheel.engineer)
     posted = hidden(client.get("/datasets/new/", RECIPE).content.decode())
     client.post("/datasets/new/", posted)
     response = client.post("/datasets/new/", posted | {"exam_rows": "11"})
@@ -82,21 +76,23 @@ def test_the_same_key_for_another_recipe_is_refused_and_drawn_again(home: Path) 
 
 def test_without_a_key_nothing_is_built(home: Path) -> None:
     wheel = wheel_data.turn("judged", home)
-    assert as_(wheel.engineer).post("/datasets/new/", RECIPE).status_code == 400
+    assert people.client(wheel.engineer).post("/datasets/new/", RECIPE).status_code == 400
     assert not Job.objects.exists()
 
 
 @pytest.mark.parametrize(("field", "value"), [("exam_rows", "0"), ("name", "no spaces"), ("queue", "nope")])
 def test_what_makes_no_sense_is_said_by_the_field(home: Path, field: str, value: str) -> None:
     wheel = wheel_data.turn("judged", home)
-    response = as_(wheel.engineer).post("/datasets/new/", RECIPE | {field: value, "key": keys.fresh()})
+    response = people.client(wheel.engineer).post(
+        "/datasets/new/", RECIPE | {field: value, "key": keys.fresh()}
+    )
     assert response.status_code == 422
     assert f'id="id_{field}_error"' in response.content.decode()
 
 
 def test_a_filter_not_understood_is_named_beside_the_field(home: Path) -> None:
     wheel = wheel_data.turn("judged", home)
-    client = as_(wheel.engineer)
+    client = people.client(wheel.engineer)
     asked = RECIPE | {"filter": 'colour:red "chest pain"'}
     shown = client.get("/datasets/new/", asked)
     posted = client.post("/datasets/new/", asked | {"key": keys.fresh()})
@@ -113,7 +109,7 @@ def test_a_filter_while_the_trace_store_is_away_is_said_so(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", "http://127.0.0.1:9/nobody")
-    client = as_(wheel_data.turn("judged", home).engineer)
+    client = people.client(wheel_data.turn("judged", home).engineer)
     asked = RECIPE | {"filter": "least_p:<0.5"}
     assert "The trace store does not answer" in client.get("/datasets/new/", asked).content.decode()
     posted = client.post("/datasets/new/", asked | {"key": keys.fresh()})
@@ -126,7 +122,7 @@ def test_a_version_shows_its_filter_and_is_built_from_it_again(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queries, "matching", lambda wanted, named: {one[:2] for one in named[::2]})
-    client = as_(wheel_data.turn("judged", home).engineer)
+    client = people.client(wheel_data.turn("judged", home).engineer)
     asked = RECIPE | {"exam_rows": "5", "filter": "least_p:<0.5 user:a,b"}
     form = client.get("/datasets/new/", asked).content.decode()
     assert "left out: outside the filter" in form
@@ -151,20 +147,20 @@ def test_a_version_shows_its_filter_and_is_built_from_it_again(
 
 def test_with_nothing_judged_the_button_says_why_not(home: Path) -> None:
     wheel = wheel_data.turn("nothing", home)
-    page = as_(wheel.engineer).get("/datasets/new/").content.decode()
+    page = people.client(wheel.engineer).get("/datasets/new/").content.decode()
     assert 'id="why-not"' in page
     assert re.search(r"<button[^>]* disabled aria-describedby=\"why-not\"", page)
 
 
 def test_empty_lists_lead_to_the_next_step() -> None:
-    client = as_(people.engineer())
+    client = people.client(people.engineer())
     assert reverse("queue-new") in client.get("/datasets/").content.decode()
     assert reverse("queue-new") in client.get("/datasets/new/").content.decode()
 
 
 def test_a_version_shows_rows_left_out_balance_and_who_used_it(home: Path) -> None:
     wheel = wheel_data.turn("rolled_out", home)
-    page = as_(wheel.engineer).get(wheel.version.get_absolute_url()).content.decode()
+    page = people.client(wheel.engineer).get(wheel.version.get_absolute_url()).content.decode()
     assert "<b>64</b> rows to learn from, <b>24</b> kept for the exam, from 88 judgements." in page
     for link in (wheel.queue, wheel.run, wheel.evaluation, wheel.rollout):
         assert f'href="{link.get_absolute_url()}"' in page
@@ -174,7 +170,7 @@ def test_a_version_shows_rows_left_out_balance_and_who_used_it(home: Path) -> No
 
 def test_ten_other_rows_are_other_rows(home: Path) -> None:
     wheel = wheel_data.turn("dataset", home)
-    client = as_(wheel.engineer)
+    client = people.client(wheel.engineer)
     first = client.get(wheel.version.get_absolute_url()).content.decode()
     further = re.search(r'href="(\?from=\w+)#rows-title"', first)
     assert further
@@ -185,7 +181,7 @@ def test_ten_other_rows_are_other_rows(home: Path) -> None:
 
 def test_what_changed_since_the_last_version(home: Path) -> None:
     wheel = wheel_data.turn("dataset", home)
-    client = as_(wheel.engineer)
+    client = people.client(wheel.engineer)
     asked = RECIPE | {"name": "icd-chapters", "exam_rows": "5", "train_rows": "20"}
     client.post("/datasets/new/", hidden(client.get("/datasets/new/", asked).content.decode()))
     version = DatasetVersion.objects.get(number=2)
@@ -196,7 +192,7 @@ def test_what_changed_since_the_last_version(home: Path) -> None:
 
 def test_while_it_is_built_the_page_follows(home: Path) -> None:
     wheel = wheel_data.turn("judged", home)
-    client = as_(wheel.engineer)
+    client = people.client(wheel.engineer)
     client.post("/datasets/new/", RECIPE | {"key": keys.fresh()})
     version = DatasetVersion.objects.get()
     page = client.get(version.get_absolute_url()).content.decode()
@@ -214,7 +210,7 @@ def test_while_it_is_built_the_page_follows(home: Path) -> None:
 def test_with_the_broker_down_the_job_is_kept_and_said_so(home: Path, settings: Settings) -> None:
     settings.REDIS_URL = "redis://127.0.0.1:9/0"
     wheel = wheel_data.turn("judged", home)
-    client = as_(wheel.engineer)
+    client = people.client(wheel.engineer)
     response = client.post("/datasets/new/", RECIPE | {"key": keys.fresh()}, follow=True)
     assert "starts this by itself when it is back" in response.content.decode()
     assert Job.objects.get().state == Job.State.PENDING
@@ -222,14 +218,14 @@ def test_with_the_broker_down_the_job_is_kept_and_said_so(home: Path, settings: 
 
 def test_a_failed_build_says_why_and_can_be_resumed(home: Path) -> None:
     wheel = wheel_data.turn("judged", home)
-    client = as_(wheel.engineer)
+    client = people.client(wheel.engineer)
     client.post("/datasets/new/", RECIPE | {"key": keys.fresh()})
     version = DatasetVersion.objects.get()
     Job.objects.update(state=Job.State.FAILED, error="The disk is full. Nothing was written.")
     page = client.get(version.get_absolute_url()).content.decode()
     assert "The disk is full." in page
     act = reverse("job-act", args=[version.job_id])
-    assert as_(wheel.reviewer).post(act, {"do": "resume"}).status_code == 403
+    assert people.client(wheel.reviewer).post(act, {"do": "resume"}).status_code == 403
     assert client.post(act, {"do": "resume"}).status_code == 302
     assert client.post(act, {"do": "resume"}).status_code == 409
     assert Job.objects.get().state == Job.State.PENDING
@@ -241,7 +237,7 @@ def test_hostile_content_stays_text(home: Path) -> None:
     for item in wheel.items[:30]:
         item.messages, item.verdict_answer = [{"role": "user", "content": bad + str(item.pk)}], bad
         item.save()
-    client = as_(wheel.engineer)
+    client = people.client(wheel.engineer)
     client.post("/datasets/new/", RECIPE | {"key": keys.fresh()})
     version = DatasetVersion.objects.get()
     wheel_data.do(version.job)
@@ -253,7 +249,7 @@ def test_hostile_content_stays_text(home: Path) -> None:
 
 def test_queries_are_bounded(home: Path, django_assert_max_num_queries: DjangoAssertNumQueries) -> None:
     wheel = wheel_data.turn("rolled_out", home, items=160)
-    client = as_(wheel.engineer)
+    client = people.client(wheel.engineer)
     for address, most in (
         ("/datasets/", 12),
         ("/datasets/icd-chapters/", 14),

@@ -5,8 +5,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import User
-from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from pytest_django import Settings
@@ -31,24 +29,17 @@ def alone(home: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", "http://127.0.0.1:9/flywheel")
 
 
-def as_(user: User | None) -> Client:
-    client = Client()
-    if user is not None:
-        client.force_login(user)
-    return client
-
-
 def check(name: str) -> health.Check:
     return next(each for each in health.checks() if each.name == name)
 
 
 def test_only_engineers_get_in() -> None:
-    assert as_(None).get("/engine/").headers["Location"].startswith(reverse("sign-in"))
-    assert as_(people.reviewer()).get("/engine/").status_code == 403
+    assert people.client(None).get("/engine/").headers["Location"].startswith(reverse("sign-in"))
+    assert people.client(people.reviewer()).get("/engine/").status_code == 403
 
 
 def test_the_first_line_counts_what_needs_a_look() -> None:
-    page = as_(people.engineer()).get("/engine/").content.decode()
+    page = people.client(people.engineer()).get("/engine/").content.decode()
     assert "<b>5 of 7</b> need a look: proxy, Drain, ClickHouse, Redis, Watch." in page
     assert "nothing listens there" in page
     assert "No job has been started yet." in page
@@ -99,7 +90,7 @@ def test_each_spool_has_its_row_and_its_newest_exchange_is_a_link() -> None:
         )
     )
     spools.heard_from_drain(Report("<script>:/x", unstored_age=70.0, kept_aside=3))
-    page = as_(people.engineer()).get("/engine/").content.decode().replace("\xa0", " ")
+    page = people.client(people.engineer()).get("/engine/").content.decode().replace("\xa0", " ")
     assert f'href="/exchanges/{newest}/"' in page
     for said in ("4 s ago", "41,200 ever", "12.5 a second", "3.0 MB", "70 s", "&lt;script&gt;:/x"):
         assert said in page
@@ -121,14 +112,14 @@ def test_a_job_that_nobody_takes_is_told() -> None:
 
 def test_jobs_lead_to_what_they_make(home: Path) -> None:
     wheel = wheel_data.turn("rolled_out", home)
-    page = as_(wheel.engineer).get("/engine/").content.decode()
+    page = people.client(wheel.engineer).get("/engine/").content.decode()
     for made in (wheel.version, wheel.run, wheel.evaluation, wheel.rollout):
         assert f'href="{made.get_absolute_url()}"' in page
     assert "rollout 1 of icd" in page or f"rollout {wheel.rollout.pk} of icd" in page
 
 
 def test_the_page_keeps_itself_fresh_with_fragments() -> None:
-    client = as_(people.engineer())
+    client = people.client(people.engineer())
     live = {"HX-Request": "true", "HX-Target": "live"}
     page = client.get("/engine/").content.decode()
     assert 'hx-trigger="tick from:body"' in page

@@ -4,8 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-from django.contrib.auth.models import User
-from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries, Settings
 
@@ -25,13 +23,6 @@ def wheel(home: Path, settings: Settings) -> Wheel:
     return wheel_data.turn("evaluated", home)
 
 
-def as_(user: User | None) -> Client:
-    client = Client()
-    if user is not None:
-        client.force_login(user)
-    return client
-
-
 def asked(wheel: Wheel, **changes: object) -> dict[str, str]:
     values = {
         "candidate": wheel.adapter.pk, "baseline": wheel.base.pk, "route": "icd", "version": wheel.version.pk,
@@ -47,31 +38,31 @@ def outcome(wheel: Wheel, *, gained: int, lost: int, n: int = 100) -> str:
     after = [True] * both + [False] * lost + [True] * gained
     found = statistics.compare(["Eye"] * n, "Ear", before, after).as_dict()
     Evaluation.objects.update(results=found | {"seconds_a_call": 0.1})
-    return as_(wheel.engineer).get(wheel.evaluation.get_absolute_url()).content.decode()
+    return people.client(wheel.engineer).get(wheel.evaluation.get_absolute_url()).content.decode()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("address", ["/evaluations/", "/evaluations/new/", "{}", "{}cases/"])
 def test_only_engineers_get_in(wheel: Wheel, address: str) -> None:
     address = address.format(wheel.evaluation.get_absolute_url())
-    assert as_(None).get(address).headers["Location"].startswith(reverse("sign-in"))
-    assert as_(wheel.reviewer).get(address).status_code == 403
-    assert as_(wheel.engineer).get(address).status_code == 200
+    assert people.client(None).get(address).headers["Location"].startswith(reverse("sign-in"))
+    assert people.client(wheel.reviewer).get(address).status_code == 403
+    assert people.client(wheel.engineer).get(address).status_code == 200
 
 
 def test_a_reviewer_cannot_evaluate(wheel: Wheel) -> None:
-    assert as_(wheel.reviewer).post("/evaluations/new/", asked(wheel)).status_code == 403
+    assert people.client(wheel.reviewer).post("/evaluations/new/", asked(wheel)).status_code == 403
     assert Evaluation.objects.count() == 1
 
 
 def test_before_the_button_stands_what_it_costs(wheel: Wheel) -> None:
-    page = as_(wheel.engineer).get("/evaluations/new/").content.decode()
+    page = people.client(wheel.engineer).get("/evaluations/new/").content.decode()
     assert "<b>24</b> exam questions, 48 calls, about 10" in page
     assert "as measured here" in page
 
 
 def test_pressed_twice_evaluates_once(wheel: Wheel) -> None:
-    client, posted = as_(wheel.engineer), asked(wheel)
+    client, posted = people.client(wheel.engineer), asked(wheel)
     first, second = client.post("/evaluations/new/", posted), client.post("/evaluations/new/", posted)
     made = Evaluation.objects.exclude(pk=wheel.evaluation.pk).get()
     assert first.headers["Location"] == second.headers["Location"] == made.get_absolute_url()
@@ -79,7 +70,7 @@ def test_pressed_twice_evaluates_once(wheel: Wheel) -> None:
 
 
 def test_when_it_cannot_be_pressed_it_says_why(wheel: Wheel) -> None:
-    client = as_(wheel.engineer)
+    client = people.client(wheel.engineer)
     page = client.get("/evaluations/new/", asked(wheel, candidate=wheel.base.pk)).content.decode()
     assert "The candidate is what answers now" in page
     assert re.search(r"<button[^>]* disabled aria-describedby=\"why-not\"", page)
@@ -118,7 +109,7 @@ def test_all_three_are_drawn_on_one_axis_and_stand_in_a_table(wheel: Wheel) -> N
 
 
 def test_each_number_is_a_list_and_each_case_leads_to_its_two_exchanges(wheel: Wheel) -> None:
-    client = as_(wheel.engineer)
+    client = people.client(wheel.engineer)
     page = client.get(wheel.evaluation.get_absolute_url()).content.decode()
     for show in ("lost", "gained", "both-right", "both-wrong"):
         link = f"{wheel.evaluation.get_absolute_url()}cases/?show={show}"
@@ -141,7 +132,7 @@ def test_cases_can_be_narrowed_and_turned_page_by_page(wheel: Wheel) -> None:
             evaluation=wheel.evaluation, row=wheel.version.rows.filter(split="train")[index],
             question=f"further {index}", expected="A & B", baseline_right=True, candidate_right=False,
         )  # fmt: skip
-    client = as_(wheel.engineer)
+    client = people.client(wheel.engineer)
     address = f"{wheel.evaluation.get_absolute_url()}cases/?show=lost&expected=A%20%26%20B"
     page = client.get(address).content.decode()
     assert "<b>60</b> cases lost: right before, wrong now, right answer <bdi>A &amp; B</bdi>." in page
@@ -154,21 +145,21 @@ def test_cases_can_be_narrowed_and_turned_page_by_page(wheel: Wheel) -> None:
 
 
 def test_right_answers_of_the_reference_reviewer_are_named_as_such(wheel: Wheel) -> None:
-    page = as_(wheel.engineer).get(wheel.evaluation.get_absolute_url()).content.decode()
+    page = people.client(wheel.engineer).get(wheel.evaluation.get_absolute_url()).content.decode()
     assert re.search(r"▲ \d+ by the reference reviewer", page)
 
 
 def test_while_it_runs_the_answers_are_counted(wheel: Wheel) -> None:
     Evaluation.objects.update(results={})
     Job.objects.filter(pk=wheel.evaluation.job_id).update(state=Job.State.RUNNING, done=31, total=48)
-    page = as_(wheel.engineer).get(wheel.evaluation.get_absolute_url()).content.decode()
+    page = people.client(wheel.engineer).get(wheel.evaluation.get_absolute_url()).content.decode()
     assert "<b>31</b> of 48 answers are in." in page
     assert 'hx-trigger="tick from:body"' in page
     assert 'value="cancel"' in page
 
 
 def test_empty_pages_lead_to_the_next_step(home: Path) -> None:
-    client = as_(people.engineer())
+    client = people.client(people.engineer())
     assert reverse("training-new") in client.get("/evaluations/").content.decode()
     assert reverse("dataset-new") in client.get("/evaluations/new/").content.decode()
 
@@ -177,7 +168,7 @@ def test_hostile_answers_stay_text(wheel: Wheel) -> None:
     EvaluationCase.objects.update(
         candidate_answer="<script>alert(1)</script>", expected="<b>x</b>", question="<i>"
     )
-    client = as_(wheel.engineer)
+    client = people.client(wheel.engineer)
     for address in ("", "cases/"):
         page = client.get(wheel.evaluation.get_absolute_url() + address).content.decode()
         assert "<script>alert" not in page
@@ -185,7 +176,7 @@ def test_hostile_answers_stay_text(wheel: Wheel) -> None:
 
 
 def test_queries_are_bounded(wheel: Wheel, django_assert_max_num_queries: DjangoAssertNumQueries) -> None:
-    client = as_(wheel.engineer)
+    client = people.client(wheel.engineer)
     page = wheel.evaluation.get_absolute_url()
     for address, most in (
         ("/evaluations/", 11),

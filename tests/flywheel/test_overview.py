@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
@@ -25,13 +24,6 @@ def no_trace_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", "http://127.0.0.1:9/flywheel")
 
 
-def as_(user: User | None) -> Client:
-    client = Client()
-    if user is not None:
-        client.force_login(user)
-    return client
-
-
 def seen(client: Client, address: str = "/") -> str:
     response = client.get(address)
     assert response.status_code == 200
@@ -46,8 +38,8 @@ def the_button(page: str) -> tuple[str, str]:
 
 
 def test_strangers_are_sent_to_sign_in_and_reviewers_to_their_queues() -> None:
-    assert as_(None).get("/").headers["Location"].startswith(reverse("sign-in"))
-    assert as_(people.reviewer()).get("/").headers["Location"] == reverse("review-home")
+    assert people.client(None).get("/").headers["Location"].startswith(reverse("sign-in"))
+    assert people.client(people.reviewer()).get("/").headers["Location"] == reverse("review-home")
 
 
 @pytest.mark.parametrize(
@@ -62,20 +54,20 @@ def test_strangers_are_sent_to_sign_in_and_reviewers_to_their_queues() -> None:
 )
 def test_the_next_step_is_the_one_nearest_to_users(home: Path, upto: str, words: str, leads_to: str) -> None:
     wheel = wheel_data.turn(upto, home, items=128)
-    address, button = the_button(seen(as_(wheel.operator)))
+    address, button = the_button(seen(people.client(wheel.operator)))
     assert button == words
     assert address.startswith(leads_to)
 
 
 def test_an_engineer_is_not_told_to_roll_out(home: Path) -> None:
     wheel = wheel_data.turn("evaluated", home)
-    page = seen(as_(wheel.engineer))
+    page = seen(people.client(wheel.engineer))
     assert the_button(page) == (wheel.evaluation.get_absolute_url(), "See the evaluation")
     assert "an operator can roll it out" in page
 
 
 def test_with_nothing_at_all_it_says_what_each_stage_needs() -> None:
-    page = seen(as_(people.operator()))
+    page = seen(people.client(people.operator()))
     for need in (
         "Needs a queue",
         "Needs verdicts",
@@ -88,13 +80,13 @@ def test_with_nothing_at_all_it_says_what_each_stage_needs() -> None:
 
 def test_a_queue_that_holds_nothing_is_the_next_step() -> None:
     queue = Queue.objects.create(slug="desk", name="Coding desk")
-    page = seen(as_(people.engineer()))
+    page = seen(people.client(people.engineer()))
     assert the_button(page) == (queue.get_absolute_url(), "Open the queue")
 
 
 def test_with_the_trace_store_down_the_rest_stands(home: Path) -> None:
     wheel = wheel_data.turn("rolled_out", home)
-    page = seen(as_(wheel.operator))
+    page = seen(people.client(wheel.operator))
     assert "Can&#x27;t be read now; nothing is lost." in page
     assert "icd-chapters-3f2a91c0" in page
     assert "↩ Back" in page
@@ -102,7 +94,7 @@ def test_with_the_trace_store_down_the_rest_stands(home: Path) -> None:
 
 def test_a_turn_that_was_taken_back_says_so(home: Path) -> None:
     wheel = wheel_data.turn("rolled_out", home)
-    client = as_(wheel.operator)
+    client = people.client(wheel.operator)
     assert "not live any more" not in client.get("/").text
     rollout.back(wheel.rollout.route, "back", wheel.operator)
     assert "not live any more" in client.get("/").text
@@ -111,16 +103,16 @@ def test_a_turn_that_was_taken_back_says_so(home: Path) -> None:
 def test_stored_exchanges_are_counted(clickhouse: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", clickhouse)
     trace_store.migrate()
-    assert the_button(seen(as_(people.operator())))[1] == "Send the first request"
+    assert the_button(seen(people.client(people.operator())))[1] == "Send the first request"
     answered.store(answered.exchange(1), answered.exchange(2))
-    page = seen(as_(people.engineer()))
+    page = seen(people.client(people.engineer()))
     assert "2 exchanges are stored, and nobody judges them yet." in page
     assert the_button(page) == (reverse("queue-new"), "Make a queue")
 
 
 def test_the_last_turn_says_what_it_brought_and_who_judged(home: Path) -> None:
     wheel = wheel_data.turn("rolled_out", home)
-    page = seen(as_(wheel.engineer))
+    page = seen(people.client(wheel.engineer))
     assert "by the reference reviewer" in page
     assert "expert minutes" in page
     assert re.search(r"[+−]\d+\.\d points \(", page)
@@ -128,9 +120,9 @@ def test_the_last_turn_says_what_it_brought_and_who_judged(home: Path) -> None:
 
 def test_back_is_shown_to_operators_only(home: Path) -> None:
     wheel = wheel_data.turn("rolled_out", home)
-    assert "route" in seen(as_(wheel.engineer))
-    assert "↩ Back" not in seen(as_(wheel.engineer))
-    assert reverse("route-back", args=["icd"]) in seen(as_(wheel.operator))
+    assert "route" in seen(people.client(wheel.engineer))
+    assert "↩ Back" not in seen(people.client(wheel.engineer))
+    assert reverse("route-back", args=["icd"]) in seen(people.client(wheel.operator))
 
 
 def test_work_under_way_is_told(home: Path) -> None:
@@ -140,14 +132,14 @@ def test_work_under_way_is_told(home: Path) -> None:
         Job.Kind.TRAINING, wheel.engineer, now, state=Job.State.RUNNING, done=5, total=96, message="Step 5."
     )
     wheel_data.training_run(wheel, work, 5)
-    assert "5 of 96. Step 5." in seen(as_(wheel.engineer))
+    assert "5 of 96. Step 5." in seen(people.client(wheel.engineer))
 
 
 def test_hostile_names_stay_text(home: Path) -> None:
     wheel = wheel_data.turn("judged", home)
     Item.objects.all().delete()
     Queue.objects.update(name="<script>alert(1)</script>")
-    page = seen(as_(wheel.engineer))
+    page = seen(people.client(wheel.engineer))
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
 
@@ -156,7 +148,7 @@ def test_queries_do_not_grow_with_the_data(
     home: Path, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     wheel = wheel_data.turn("rolled_out", home, items=160)
-    client = as_(wheel.operator)
+    client = people.client(wheel.operator)
     with django_assert_max_num_queries(45):
         client.get("/")
 
@@ -167,7 +159,7 @@ def test_while_work_is_under_way_the_page_follows_and_then_stops(home: Path) -> 
         Job.Kind.TRAINING, wheel.engineer, wheel.version.created_at, state=Job.State.RUNNING, total=96
     )
     wheel_data.training_run(wheel, work, 5)
-    client, live = as_(wheel.engineer), {"HX-Request": "true", "HX-Target": "live"}
+    client, live = people.client(wheel.engineer), {"HX-Request": "true", "HX-Target": "live"}
     poll = re.search(r'id="live" hx-get="([^"]+)" hx-trigger="tick from:body"', seen(client))
     assert poll
     assert client.get(poll[1], headers=live).status_code == 204
@@ -182,4 +174,4 @@ def test_judgements_of_the_reference_reviewer_are_named_where_they_are_counted(h
     wheel = wheel_data.turn("judged", home)
     count = Annotation.objects.filter(source=Annotation.Source.REFERENCE).count()
     assert count
-    assert f"7 wait for experts. ▲ {count} by the reference reviewer." in seen(as_(wheel.engineer))
+    assert f"7 wait for experts. ▲ {count} by the reference reviewer." in seen(people.client(wheel.engineer))

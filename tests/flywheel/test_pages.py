@@ -32,13 +32,6 @@ STRICT = {
 }
 
 
-def as_(user: User | None) -> Client:
-    client = Client()
-    if user is not None:
-        client.force_login(user)
-    return client
-
-
 def policy(client: Client, address: str) -> set[str]:
     header = client.get(address).headers["Content-Security-Policy"]
     return {part.strip() for part in header.split(";")}
@@ -46,7 +39,7 @@ def policy(client: Client, address: str) -> set[str]:
 
 @pytest.mark.parametrize("address", ["/sign-in/", "/words/", "/settings/", "/search/?q=x", "/no-such-page/"])
 def test_nothing_inline_and_nothing_from_elsewhere(address: str) -> None:
-    client = as_(people.engineer())
+    client = people.client(people.engineer())
     assert policy(client, address) == STRICT
     page = client.get(address, follow=True).text
     assert not re.search(r"\sstyle=|\son\w+=|<style|javascript:|hx-on", page)
@@ -54,19 +47,19 @@ def test_nothing_inline_and_nothing_from_elsewhere(address: str) -> None:
 
 
 def test_the_admin_has_a_policy_of_its_own() -> None:
-    found = policy(as_(people.operator()), reverse("admin:index"))
+    found = policy(people.client(people.operator()), reverse("admin:index"))
     assert "script-src 'self' 'unsafe-eval' 'unsafe-inline'" in found
     assert "default-src 'none'" in found
 
 
 def test_pages_are_not_kept_by_anything_between() -> None:
-    answer = as_(people.engineer()).get("/words/")
+    answer = people.client(people.engineer()).get("/words/")
     assert answer.headers["Cache-Control"] == "no-store"
     assert "HX-Request" in answer.headers["Vary"]
 
 
 def bar(user: User | None) -> list[str]:
-    text = as_(user).get("/words/").text
+    text = people.client(user).get("/words/").text
     found = re.search(r'<nav class="nav".*?</nav>', text, re.S)
     return re.findall(r'<a href="([^"]+)"', found.group()) if found else []
 
@@ -80,8 +73,8 @@ def test_the_bar_is_the_wheel_for_engineers_and_the_queue_for_reviewers() -> Non
 
 
 def test_only_operators_are_shown_the_admin() -> None:
-    assert reverse("admin:index") in as_(people.operator()).get("/words/").text
-    assert reverse("admin:index") not in as_(people.engineer()).get("/words/").text
+    assert reverse("admin:index") in people.client(people.operator()).get("/words/").text
+    assert reverse("admin:index") not in people.client(people.engineer()).get("/words/").text
 
 
 def add_item(queue: Queue) -> None:
@@ -90,7 +83,7 @@ def add_item(queue: Queue) -> None:
 
 
 def _waiting(user: User) -> str:
-    found = re.search(r'class="count"[^>]*>([\d,]+)<', as_(user).get("/words/").text)
+    found = re.search(r'class="count"[^>]*>([\d,]+)<', people.client(user).get("/words/").text)
     return found.group(1) if found else ""
 
 
@@ -108,14 +101,14 @@ def test_what_waits_is_counted_for_whom_it_waits_and_never_as_zero() -> None:
 
 
 def test_reviewers_read_only_their_words() -> None:
-    text = as_(people.reviewer()).get("/words/").text
+    text = people.client(people.reviewer()).get("/words/").text
     assert "second opinion" in text
     assert "logprob" not in text
     assert "adapter" not in text
 
 
 def test_theme_and_zone_are_kept_in_the_browser() -> None:
-    client = as_(people.reviewer())
+    client = people.client(people.reviewer())
     client.post("/settings/", {"theme": "dark", "zone": "Europe/Berlin"})
     text = client.get("/settings/").text
     assert 'data-theme="dark"' in text
@@ -123,7 +116,7 @@ def test_theme_and_zone_are_kept_in_the_browser() -> None:
 
 
 def test_a_made_up_theme_or_zone_is_not_kept() -> None:
-    client = as_(people.reviewer())
+    client = people.client(people.reviewer())
     client.post("/settings/", {"theme": '"><script>', "zone": "../../etc/passwd"})
     assert not client.cookies["theme"].value
     client.cookies["theme"] = "evil"
@@ -133,26 +126,26 @@ def test_a_made_up_theme_or_zone_is_not_kept() -> None:
 
 def test_strangers_sign_in_first_and_come_back() -> None:
     for address in ("/settings/", "/search/?q=x"):
-        answer = as_(None).get(address)
+        answer = people.client(None).get(address)
         assert answer.status_code == 302
         assert answer.headers["Location"].startswith("/sign-in/?next=" + address[:8].replace("?", "%3F"))
 
 
 def test_reviewers_do_not_search() -> None:
-    answer = as_(people.reviewer()).get("/search/?q=x")
+    answer = people.client(people.reviewer()).get("/search/?q=x")
     assert answer.status_code == 403
     assert "not for your account" in answer.text
 
 
 def test_one_meaning_is_gone_to_at_once() -> None:
-    client = as_(people.engineer())
+    client = people.client(people.engineer())
     Route.objects.create(name="icd-chapter")
     assert client.get("/search/", {"q": "ICD-chapter"}).headers["Location"] == "/routes/icd-chapter/"
     assert client.get("/search/", {"q": "datasets"}).headers["Location"] == "/datasets/"
 
 
 def test_several_meanings_are_listed_and_none_is_said() -> None:
-    client = as_(people.engineer())
+    client = people.client(people.engineer())
     Route.objects.create(name="icd")
     queue = Queue.objects.create(slug="icd", name="Codes")
     Dataset.objects.create(name="icd", queue=queue)
@@ -163,12 +156,12 @@ def test_several_meanings_are_listed_and_none_is_said() -> None:
 
 
 def test_health_needs_no_one_and_says_nothing() -> None:
-    answer = as_(None).get("/healthz")
+    answer = people.client(None).get("/healthz")
     assert (answer.status_code, answer.content) == (200, b"ok\n")
 
 
 def test_a_missing_page_can_be_quoted() -> None:
-    answer = as_(None).get("/no-such-page/")
+    answer = people.client(None).get("/no-such-page/")
     assert answer.status_code == 404
     assert re.search(r"<code>[0-9a-f]{8}</code>", answer.text)
 
@@ -182,12 +175,12 @@ def test_a_missing_page_can_be_quoted() -> None:
     ],
 )
 def test_the_bar_says_whether_anything_waits_to_be_stored(report: Report, said: str) -> None:
-    client = as_(people.engineer())
+    client = people.client(people.engineer())
     assert client.get("/capture/").status_code == 204
     spools.heard_from_drain(report)
     for address in ("/capture/", "/words/"):
         assert said in client.get(address).text.replace("\u00a0", " ")
-    assert as_(people.reviewer()).get("/capture/").status_code == 403
+    assert people.client(people.reviewer()).get("/capture/").status_code == 403
 
 
 def broken(request: HttpRequest) -> HttpResponse:
@@ -200,7 +193,7 @@ handler500 = urls.handler500
 
 @override_settings(ROOT_URLCONF=__name__)
 def test_a_fault_of_ours_is_logged_under_the_id_on_the_page(caplog: pytest.LogCaptureFixture) -> None:
-    client = as_(people.reviewer())
+    client = people.client(people.reviewer())
     client.raise_request_exception = False
     answer = client.get("/broken/")
     assert answer.status_code == 500

@@ -6,7 +6,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -39,13 +38,6 @@ def ready(home: Path) -> Iterator[Wheel]:
         yield wheel
 
 
-def as_(user: User | None) -> Client:
-    client = Client()
-    if user is not None:
-        client.force_login(user)
-    return client
-
-
 def drawn(client: Client, **asked: str | int) -> dict[str, str]:
     """What the form on the page would post."""
     page = client.get("/rollouts/new/", asked).content.decode()
@@ -62,18 +54,18 @@ def live() -> str:
 def test_reviewers_do_not_get_in_and_engineers_look_on(home: Path, address: str) -> None:
     wheel = wheel_data.turn("rolled_out", home)
     address = address.format(wheel.rollout.pk)
-    assert as_(None).get(address).headers["Location"].startswith(reverse("sign-in"))
-    assert as_(wheel.reviewer).get(address).status_code == 403
-    page = as_(wheel.engineer).get(address)
+    assert people.client(None).get(address).headers["Location"].startswith(reverse("sign-in"))
+    assert people.client(wheel.reviewer).get(address).status_code == 403
+    page = people.client(wheel.engineer).get(address)
     assert page.status_code == 200
     assert "↩ Back<" not in page.content.decode()
 
 
 def test_only_operators_roll_out(ready: Wheel) -> None:
-    posted = drawn(as_(ready.operator))
+    posted = drawn(people.client(ready.operator))
     for user in (ready.reviewer, ready.engineer):
-        assert as_(user).post("/rollouts/new/", posted).status_code == 403
-    page = as_(ready.engineer).get("/rollouts/new/").content.decode()
+        assert people.client(user).post("/rollouts/new/", posted).status_code == 403
+    page = people.client(ready.engineer).get("/rollouts/new/").content.decode()
     assert "Only an operator can roll out." in page
     assert re.search(r"<button[^>]* disabled aria-describedby=\"why-not\"", page)
     assert not Rollout.objects.exists()
@@ -82,14 +74,16 @@ def test_only_operators_roll_out(ready: Wheel) -> None:
 def test_only_operators_go_back(home: Path) -> None:
     wheel = wheel_data.turn("rolled_out", home)
     for user in (wheel.reviewer, wheel.engineer):
-        assert as_(user).post("/routes/icd/back/", {"key": keys.fresh()}).status_code == 403
-    assert as_(wheel.operator).get("/routes/icd/back/").status_code == 405
+        assert people.client(user).post("/routes/icd/back/", {"key": keys.fresh()}).status_code == 403
+    assert people.client(wheel.operator).get("/routes/icd/back/").status_code == 405
     assert live() == wheel.adapter.name
 
 
 def test_before_the_button_stands_what_changes_and_what_decides(ready: Wheel) -> None:
     page = (
-        as_(ready.operator).get(f"/rollouts/new/?evaluation={ready.evaluation.pk}&share=25").content.decode()
+        people.client(ready.operator)
+        .get(f"/rollouts/new/?evaluation={ready.evaluation.pk}&share=25")
+        .content.decode()
     )
     for words in (
         "<b>icd</b>: 0 % → 25 %",
@@ -113,13 +107,13 @@ def test_requests_an_hour_come_from_the_trace_store(
 ) -> None:
     monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", clickhouse)
     answered.store(answered.exchange(1))
-    page = as_(ready.operator).get("/rollouts/new/").content.decode()
+    page = people.client(ready.operator).get("/rollouts/new/").content.decode()
     assert re.search(r"about 0 requests an hour", page)
-    assert "can't be counted" not in as_(ready.operator).get("/routes/icd/").content.decode()
+    assert "can't be counted" not in people.client(ready.operator).get("/routes/icd/").content.decode()
 
 
 def test_pressed_twice_is_one_rollout_that_takes_effect(ready: Wheel) -> None:
-    client = as_(ready.operator)
+    client = people.client(ready.operator)
     posted = drawn(client)
     first, second = client.post("/rollouts/new/", posted), client.post("/rollouts/new/", posted)
     made = Rollout.objects.get()
@@ -138,7 +132,7 @@ def test_pressed_twice_is_one_rollout_that_takes_effect(ready: Wheel) -> None:
 
 
 def test_a_route_that_changed_meanwhile_is_refused_and_drawn_again(ready: Wheel) -> None:
-    client = as_(ready.operator)
+    client = people.client(ready.operator)
     posted = drawn(client)
     Route.objects.update(revision=7)
     response = client.post("/rollouts/new/", posted)
@@ -150,7 +144,7 @@ def test_a_route_that_changed_meanwhile_is_refused_and_drawn_again(ready: Wheel)
 
 
 def test_the_same_key_for_something_else_is_refused(ready: Wheel) -> None:
-    client = as_(ready.operator)
+    client = people.client(ready.operator)
     posted = drawn(client)
     client.post("/rollouts/new/", posted)
     assert client.post("/rollouts/new/", posted | {"share": "5"}).status_code == 409
@@ -159,7 +153,7 @@ def test_the_same_key_for_something_else_is_refused(ready: Wheel) -> None:
 
 def test_against_the_gate_only_with_a_reason_which_is_kept(ready: Wheel) -> None:
     Evaluation.objects.all().delete()
-    client = as_(ready.operator)
+    client = people.client(ready.operator)
     asked: dict[str, str | int] = {"candidate": ready.adapter.pk, "route": "icd", "share": 5}
     assert "the gate can't say" in client.get("/rollouts/new/", asked).content.decode()
     posted = drawn(client, **asked)
@@ -173,7 +167,7 @@ def test_against_the_gate_only_with_a_reason_which_is_kept(ready: Wheel) -> None
 
 def test_when_it_cannot_be_pressed_it_says_why(home: Path) -> None:
     wheel = wheel_data.turn("evaluated", home)
-    client = as_(wheel.operator)
+    client = people.client(wheel.operator)
     page = client.get("/rollouts/new/").content.decode()
     assert "cpu-1 can&#x27;t be reached" in page
     assert re.search(r"<button[^>]* disabled aria-describedby=\"why-not\"", page)
@@ -183,20 +177,20 @@ def test_when_it_cannot_be_pressed_it_says_why(home: Path) -> None:
 @pytest.mark.parametrize("address", ["/", "/rollouts/", "/routes/icd/", "/rollouts/{}/"])
 def test_every_page_that_shows_what_is_live_has_back(home: Path, address: str) -> None:
     wheel = wheel_data.turn("rolled_out", home)
-    page = as_(wheel.operator).get(address.format(wheel.rollout.pk)).content.decode()
+    page = people.client(wheel.operator).get(address.format(wheel.rollout.pk)).content.decode()
     assert 'action="/routes/icd/back/"' in page
 
 
 def test_a_rollout_says_what_decided_and_how_to_go_back(home: Path) -> None:
     wheel = wheel_data.turn("rolled_out", home)
-    page = as_(wheel.operator).get(wheel.rollout.get_absolute_url()).content.decode()
+    page = people.client(wheel.operator).get(wheel.rollout.get_absolute_url()).content.decode()
     for words in ("better than what answers now", "Must lie above", "✓ ship", "smollm2-135m answer again"):
         assert words in page
 
 
 def test_back_needs_one_press_and_asks_why_afterwards(home: Path) -> None:
     wheel = wheel_data.turn("rolled_out", home)
-    client = as_(wheel.operator)
+    client = people.client(wheel.operator)
     page = client.get("/").content.decode()
     key = re.search(r'action="/routes/icd/back/".*?name="key" value="([^"]+)"', page, re.DOTALL)
     assert key
@@ -216,7 +210,7 @@ def test_back_needs_one_press_and_asks_why_afterwards(home: Path) -> None:
         "  ", " "
     )
     assert "Why did you go back?" in page
-    assert as_(wheel.engineer).post(back.get_absolute_url(), {"reason": "no"}).status_code == 403
+    assert people.client(wheel.engineer).post(back.get_absolute_url(), {"reason": "no"}).status_code == 403
     client.post(back.get_absolute_url(), {"reason": "It mixed up ears."})
     page = client.get(back.get_absolute_url()).content.decode()
     assert "It mixed up ears." in page
@@ -225,7 +219,7 @@ def test_back_needs_one_press_and_asks_why_afterwards(home: Path) -> None:
 
 def test_with_nothing_to_go_back_to_there_is_no_button_and_a_sentence(home: Path) -> None:
     wheel = wheel_data.turn("nothing", home)
-    client = as_(wheel.operator)
+    client = people.client(wheel.operator)
     assert "↩ Back" not in client.get("/routes/icd/").content.decode()
     page = client.post("/routes/icd/back/", {"key": keys.fresh()}, follow=True).content.decode()
     assert "has no rollout to go back from" in page
@@ -233,7 +227,7 @@ def test_with_nothing_to_go_back_to_there_is_no_button_and_a_sentence(home: Path
 
 
 def test_a_rollout_that_failed_is_resumed_by_operators_only(ready: Wheel) -> None:
-    client = as_(ready.operator)
+    client = people.client(ready.operator)
     client.post("/rollouts/new/", drawn(client))
     made = Rollout.objects.get()
     Job.objects.filter(pk=made.job_id).update(state=Job.State.FAILED, error="cpu-1 could not make it ready.")
@@ -241,35 +235,35 @@ def test_a_rollout_that_failed_is_resumed_by_operators_only(ready: Wheel) -> Non
     assert "Not rolled out; icd is answered as before." in page
     assert "cpu-1 could not make it ready." in page
     act = reverse("job-act", args=[made.job_id])
-    assert as_(ready.engineer).post(act, {"do": "resume"}).status_code == 403
+    assert people.client(ready.engineer).post(act, {"do": "resume"}).status_code == 403
     assert client.post(act, {"do": "resume"}).status_code == 302
 
 
 def test_a_route_says_its_shares_and_its_history(home: Path) -> None:
     wheel = wheel_data.turn("rolled_out", home)
-    page = as_(wheel.operator).get("/routes/icd/").content.decode()
+    page = people.client(wheel.operator).get("/routes/icd/").content.decode()
     assert "<b>icd-chapters-3f2a91c0</b> answers 100 %" in page
     assert "Back gives it to smollm2-135m" in page
     assert "Exchanges can't be counted right now" in page
-    assert as_(wheel.operator).get("/routes/nope/").status_code == 404
+    assert people.client(wheel.operator).get("/routes/nope/").status_code == 404
 
 
 def test_a_route_that_nothing_answers_says_so() -> None:
     Route.objects.create(name="empty")
-    client = as_(people.operator())
+    client = people.client(people.operator())
     assert "calls to it are refused" in client.get("/routes/empty/").content.decode()
     assert "nothing answers" in client.get("/").content.decode()
 
 
 def test_without_a_route_the_pages_say_who_makes_one() -> None:
-    client = as_(people.engineer())
+    client = people.client(people.engineer())
     for address in ("/rollouts/", "/rollouts/new/"):
         assert "an operator makes one" in client.get(address).content.decode().lower()
 
 
 def test_queries_are_bounded(home: Path, django_assert_max_num_queries: DjangoAssertNumQueries) -> None:
     wheel = wheel_data.turn("rolled_out", home)
-    client = as_(wheel.operator)
+    client = people.client(wheel.operator)
     pages = (
         ("/rollouts/", 14),
         ("/rollouts/new/", 32),

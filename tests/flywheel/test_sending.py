@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-from django.contrib.auth.models import User
-from django.test import Client
 from django.urls import reverse
 
 from annotations.models import Queue
@@ -33,19 +31,12 @@ def queues(filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Dataset.objects.create(name="chapters", queue=picked)
 
 
-def as_(user: User | None) -> Client:
-    client = Client()
-    if user is not None:
-        client.force_login(user)
-    return client
-
-
 def items(slug: str) -> set[str]:
     return {str(one) for one in Queue.objects.get(slug=slug).items.values_list("exchange_id", flat=True)}
 
 
 def test_who_may_not_get_in() -> None:
-    stranger, rita = as_(None), as_(people.reviewer())
+    stranger, rita = people.client(None), people.client(people.reviewer())
     for send in ({"q": ""}, {"id": ALL[0].exchange_id}):
         assert stranger.get(reverse("exchange-send"), send).headers["Location"].startswith("/sign-in/")
         answer = rita.get(reverse("exchange-send"), send)
@@ -56,7 +47,7 @@ def test_who_may_not_get_in() -> None:
 
 
 def test_ticked_ones_go_into_a_queue_once() -> None:
-    emil = as_(people.engineer())
+    emil = people.client(people.engineer())
     ids = [ALL[0].exchange_id, ALL[2].exchange_id]
     page = emil.get(reverse("exchange-send"), {"id": ids, "q": "end:stop", "to": "queue"})
     assert "About 2 exchanges match" in page.text
@@ -72,14 +63,14 @@ def test_ticked_ones_go_into_a_queue_once() -> None:
 
 @pytest.mark.parametrize("slug", ["drawn", "over"])
 def test_a_draw_by_chance_and_a_closed_queue_take_none(slug: str) -> None:
-    emil = as_(people.engineer())
+    emil = people.client(people.engineer())
     answer = emil.post(reverse("exchange-send"), {"q": "", "queue": slug}, follow=True)
     assert "Nothing was added" in answer.text
     assert items(slug) == set()
 
 
 def test_a_dataset_takes_them_through_its_queue() -> None:
-    emil = as_(people.engineer())
+    emil = people.client(people.engineer())
     page = emil.get(reverse("exchange-send"), {"q": "", "to": "dataset"}).text
     assert "chapters" in page
     assert "Drawn" not in page
@@ -87,7 +78,7 @@ def test_a_dataset_takes_them_through_its_queue() -> None:
 
 
 def test_a_line_that_is_not_understood_is_named() -> None:
-    emil = as_(people.engineer())
+    emil = people.client(people.engineer())
     assert "“rote:x”" in emil.get(reverse("exchange-send"), {"q": "rote:x"}).text
     answer = emil.post(reverse("exchange-send"), {"q": "rote:x", "queue": "picked"}, follow=True)
     assert "“rote:x”" in answer.text

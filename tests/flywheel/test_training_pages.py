@@ -5,8 +5,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.contrib.auth.models import User
-from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
@@ -31,13 +29,6 @@ def wheel(home: Path, settings: Settings) -> Wheel:
     return made
 
 
-def as_(user: User | None) -> Client:
-    client = Client()
-    if user is not None:
-        client.force_login(user)
-    return client
-
-
 def asked(wheel: Wheel, **changes: object) -> dict[str, str]:
     values = {
         "version": wheel.version.pk, "base": wheel.base.pk, "epochs": 3, "learning_rate": 0.001, "rank": 16,
@@ -59,18 +50,18 @@ def running(wheel: Wheel, until: int, **fields: object) -> TrainingRun:
 def test_only_engineers_get_in(wheel: Wheel, address: str) -> None:
     run = running(wheel, 3)
     address = address.replace("1", str(run.pk))
-    assert as_(None).get(address).headers["Location"].startswith(reverse("sign-in"))
-    assert as_(wheel.reviewer).get(address).status_code == 403
-    assert as_(wheel.engineer).get(address).status_code == 200
+    assert people.client(None).get(address).headers["Location"].startswith(reverse("sign-in"))
+    assert people.client(wheel.reviewer).get(address).status_code == 403
+    assert people.client(wheel.engineer).get(address).status_code == 200
 
 
 def test_a_reviewer_cannot_train(wheel: Wheel) -> None:
-    assert as_(wheel.reviewer).post("/training/new/", asked(wheel)).status_code == 403
+    assert people.client(wheel.reviewer).post("/training/new/", asked(wheel)).status_code == 403
     assert not TrainingRun.objects.exists()
 
 
 def test_before_the_button_stands_what_it_costs(wheel: Wheel) -> None:
-    page = as_(wheel.engineer).get("/training/new/").content.decode()
+    page = people.client(wheel.engineer).get("/training/new/").content.decode()
     rows = wheel.version.train_rows - training.Config().watch_rows
     assert re.search(rf"<b>{-(-rows // 8) * 3}</b> steps over {rows} rows, about \d+", page)
     assert "by the reference reviewer" in page
@@ -80,7 +71,7 @@ def test_before_the_button_stands_what_it_costs(wheel: Wheel) -> None:
 
 
 def test_pressed_twice_trains_once(wheel: Wheel) -> None:
-    client, posted = as_(wheel.engineer), asked(wheel)
+    client, posted = people.client(wheel.engineer), asked(wheel)
     first, second = client.post("/training/new/", posted), client.post("/training/new/", posted)
     run = TrainingRun.objects.get()
     assert first.headers["Location"] == second.headers["Location"] == run.get_absolute_url()
@@ -92,7 +83,7 @@ def test_pressed_twice_trains_once(wheel: Wheel) -> None:
     "change", [{"epochs": "0"}, {"rank": "900"}, {"learning_rate": "x"}, {"version": "77"}]
 )
 def test_settings_out_of_bounds_are_said_and_nothing_begins(wheel: Wheel, change: dict[str, str]) -> None:
-    response = as_(wheel.engineer).post("/training/new/", asked(wheel) | change)
+    response = people.client(wheel.engineer).post("/training/new/", asked(wheel) | change)
     assert response.status_code == 422
     assert f'id="id_{next(iter(change))}_error"' in response.content.decode()
     assert not TrainingRun.objects.exists()
@@ -101,7 +92,7 @@ def test_settings_out_of_bounds_are_said_and_nothing_begins(wheel: Wheel, change
 def test_when_it_cannot_be_pressed_it_says_why(wheel: Wheel) -> None:
     wheel.base.path = ""
     wheel.base.save()
-    client = as_(wheel.engineer)
+    client = people.client(wheel.engineer)
     page = client.get("/training/new/").content.decode()
     assert "are not on this machine" in page
     assert re.search(r"<button[^>]* disabled aria-describedby=\"why-not\"", page)
@@ -109,14 +100,14 @@ def test_when_it_cannot_be_pressed_it_says_why(wheel: Wheel) -> None:
 
 
 def test_empty_pages_lead_to_the_next_step() -> None:
-    client = as_(people.engineer())
+    client = people.client(people.engineer())
     for address in ("/training/", "/training/new/"):
         assert reverse("dataset-new") in client.get(address).content.decode()
 
 
 def test_a_run_under_way_says_step_time_and_loss(wheel: Wheel) -> None:
     run = running(wheel, 58)
-    page = as_(wheel.engineer).get(run.get_absolute_url()).content.decode()
+    page = people.client(wheel.engineer).get(run.get_absolute_url()).content.decode()
     lead = re.search(r'id="lead">(.*?)</span>', page)
     assert lead
     assert re.fullmatch(
@@ -129,7 +120,7 @@ def test_a_run_under_way_says_step_time_and_loss(wheel: Wheel) -> None:
 
 def test_the_fragment_comes_only_when_something_changed_and_ends(wheel: Wheel) -> None:
     run = running(wheel, 10)
-    client = as_(wheel.engineer)
+    client = people.client(wheel.engineer)
     page = client.get(run.get_absolute_url()).content.decode()
     poll = re.search(r'id="live"[^>]* hx-get="([^"]+)" hx-trigger="tick from:body"', page)
     assert poll
@@ -146,13 +137,13 @@ def test_the_fragment_comes_only_when_something_changed_and_ends(wheel: Wheel) -
 
 def test_going_back_in_the_browser_gives_the_whole_page(wheel: Wheel) -> None:
     run = running(wheel, 10)
-    response = as_(wheel.engineer).get(run.get_absolute_url(), headers={"HX-Request": "true"})
+    response = people.client(wheel.engineer).get(run.get_absolute_url(), headers={"HX-Request": "true"})
     assert "<html" in response.content.decode()
 
 
 def test_the_log_gives_only_what_was_added(wheel: Wheel) -> None:
     run = running(wheel, 40)
-    client = as_(wheel.engineer)
+    client = people.client(wheel.engineer)
     page = client.get(run.get_absolute_url()).content.decode()
     more = re.search(r'id="log-tail" hx-get="([^"]+)"', page)
     assert more
@@ -167,8 +158,8 @@ def test_the_log_gives_only_what_was_added(wheel: Wheel) -> None:
 
 def test_cancel_asks_once_and_only_while_it_runs(wheel: Wheel) -> None:
     run = running(wheel, 10)
-    client, act = as_(wheel.engineer), reverse("job-act", args=[run.job_id])
-    assert as_(wheel.reviewer).post(act, {"do": "cancel"}).status_code == 403
+    client, act = people.client(wheel.engineer), reverse("job-act", args=[run.job_id])
+    assert people.client(wheel.reviewer).post(act, {"do": "cancel"}).status_code == 403
     assert client.post(act, {"do": "cancel"}).headers["Location"] == run.get_absolute_url()
     assert Job.objects.get(pk=run.job_id).cancel_requested
     assert "Cancelling at its next sign of life." in client.get(run.get_absolute_url()).content.decode()
@@ -181,7 +172,7 @@ def test_cancel_asks_once_and_only_while_it_runs(wheel: Wheel) -> None:
 def test_a_failed_run_says_what_is_safe(wheel: Wheel) -> None:
     run = running(wheel, 10)
     Job.objects.filter(pk=run.job_id).update(state=Job.State.FAILED, error="The system killed the trainer.")
-    page = as_(wheel.engineer).get(run.get_absolute_url()).content.decode()
+    page = people.client(wheel.engineer).get(run.get_absolute_url()).content.decode()
     assert "Failed at step 10 of 96; the rows and the last checkpoint are safe." in page
     assert "The system killed the trainer." in page
     assert 'value="resume"' in page
@@ -192,7 +183,7 @@ def test_settings_are_a_difference_to_the_run_before(wheel: Wheel) -> None:
     first.config["epochs"] = 7
     first.save()
     second = running(wheel, 3)
-    page = as_(wheel.engineer).get(second.get_absolute_url()).content.decode()
+    page = people.client(wheel.engineer).get(second.get_absolute_url()).content.decode()
     assert "was 7 in the run before" in page
     assert page.count("in the run before") == 1
 
@@ -201,7 +192,7 @@ def test_what_a_model_said_stays_text(wheel: Wheel) -> None:
     run = running(wheel, 40)
     path = Path(run.folder, "answers.jsonl")
     path.write_text(path.read_text().replace("The patient has a", "<script>alert(1)</script>"))
-    page = as_(wheel.engineer).get(run.get_absolute_url()).content.decode()
+    page = people.client(wheel.engineer).get(run.get_absolute_url()).content.decode()
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
 
@@ -209,7 +200,10 @@ def test_what_a_model_said_stays_text(wheel: Wheel) -> None:
 def test_a_run_whose_files_are_gone_still_has_a_page(wheel: Wheel) -> None:
     run = running(wheel, 3)
     TrainingRun.objects.update(folder="/nowhere")
-    assert "Loss: nothing measured yet." in as_(wheel.engineer).get(run.get_absolute_url()).content.decode()
+    assert (
+        "Loss: nothing measured yet."
+        in people.client(wheel.engineer).get(run.get_absolute_url()).content.decode()
+    )
 
 
 def test_queries_are_bounded(
@@ -217,7 +211,7 @@ def test_queries_are_bounded(
 ) -> None:
     for _ in range(4):
         run = running(wheel, 3)
-    client = as_(wheel.engineer)
+    client = people.client(wheel.engineer)
     for address, most in (("/training/", 11), (run.get_absolute_url(), 12), ("/training/new/", 20)):
         with django_assert_max_num_queries(most):
             client.get(address)

@@ -12,13 +12,6 @@ from tests.inference import answered
 pytestmark = pytest.mark.django_db
 
 
-def as_(user: User | None) -> Client:
-    client = Client()
-    if user is not None:
-        client.force_login(user)
-    return client
-
-
 @pytest.fixture
 def emil() -> User:
     return people.engineer()
@@ -26,7 +19,7 @@ def emil() -> User:
 
 @pytest.fixture
 def erin() -> Client:
-    return as_(people.engineer("erin"))
+    return people.client(people.engineer("erin"))
 
 
 def save(client: Client, name: str = "doubtful", q: str = "since:7d least_p:<0.30", **more: str) -> str:
@@ -35,7 +28,7 @@ def save(client: Client, name: str = "doubtful", q: str = "since:7d least_p:<0.3
 
 
 def test_a_view_opens_its_filter_by_an_address_that_stays(emil: User) -> None:
-    client = as_(emil)
+    client = people.client(emil)
     address = save(client)
     view = SavedView.objects.get()
     assert address == reverse("saved-view", args=[view.pk])
@@ -47,7 +40,7 @@ def test_a_view_opens_its_filter_by_an_address_that_stays(emil: User) -> None:
 
 
 def test_a_view_keeps_its_columns(emil: User) -> None:
-    client = as_(emil)
+    client = people.client(emil)
     address = save(client, q="", columns="user,cost")
     assert SavedView.objects.get().columns == "cost,user"
     opened = client.get(address).headers["Location"]
@@ -58,9 +51,9 @@ def test_a_view_keeps_its_columns(emil: User) -> None:
 
 
 def test_who_may_not_get_in(emil: User, erin: Client) -> None:
-    own = save(as_(emil))
-    shared = save(as_(emil), name="for all", shared="on")
-    rita, stranger = as_(people.reviewer()), as_(None)
+    own = save(people.client(emil))
+    shared = save(people.client(emil), name="for all", shared="on")
+    rita, stranger = people.client(people.reviewer()), people.client(None)
     for address in (own, shared):
         assert stranger.get(address).headers["Location"].startswith("/sign-in/")
         assert rita.get(address).status_code == 403
@@ -69,18 +62,18 @@ def test_who_may_not_get_in(emil: User, erin: Client) -> None:
     assert erin.get(own).status_code == 404
     assert erin.get(shared).status_code == 302
     assert erin.post(own + "remove/").status_code == erin.post(shared + "remove/").status_code == 404
-    olga = as_(people.operator())
+    olga = people.client(people.operator())
     assert olga.post(own + "remove/").status_code == 404
     assert olga.post(shared + "remove/").status_code == 302
-    assert as_(emil).get(own + "remove/").status_code == 405
-    assert as_(emil).post(own + "remove/").status_code == 302
+    assert people.client(emil).get(own + "remove/").status_code == 405
+    assert people.client(emil).post(own + "remove/").status_code == 302
     assert not SavedView.objects.exists()
 
 
 def test_what_is_not_understood_or_has_no_name_is_not_kept(
     emil: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = as_(emil)
+    client = people.client(emil)
     assert save(client, q="rote:x") == "/exchanges/?q=rote%3Ax"
     assert save(client, name="  ") == "/exchanges/?q=since%3A1w+least_p%3A%3C0.3"
     monkeypatch.setattr("inference.saved_views.MOST", 1)
@@ -93,7 +86,7 @@ def test_what_is_not_understood_or_has_no_name_is_not_kept(
 def test_a_name_that_is_markup_is_text(emil: User, monkeypatch: pytest.MonkeyPatch, clickhouse: str) -> None:
     monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", clickhouse + "_views")
     answered.store(answered.exchange(1))
-    client = as_(emil)
+    client = people.client(emil)
     save(client, name="<script>x</script>", q="")
     text = client.get(reverse("exchanges")).text
     assert "&lt;script&gt;x&lt;/script&gt;" in text

@@ -3,7 +3,6 @@
 import re
 
 import pytest
-from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
@@ -46,21 +45,14 @@ def addresses(filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", filled)
 
 
-def as_(user: User | None) -> Client:
-    client = Client()
-    if user is not None:
-        client.force_login(user)
-    return client
-
-
 @pytest.fixture
 def emil() -> Client:
-    return as_(people.engineer())
+    return people.client(people.engineer())
 
 
 def test_only_engineers_get_in() -> None:
-    assert as_(None).get(HERE).headers["Location"].startswith(reverse("sign-in"))
-    assert as_(people.reviewer()).get(HERE).status_code == 403
+    assert people.client(None).get(HERE).headers["Location"].startswith(reverse("sign-in"))
+    assert people.client(people.reviewer()).get(HERE).status_code == 403
 
 
 def test_each_conversation_with_what_it_came_to(emil: Client) -> None:

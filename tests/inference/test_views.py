@@ -6,7 +6,6 @@ from pathlib import Path
 
 import orjson
 import pytest
-from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
@@ -63,16 +62,9 @@ def addresses(filled: str, monkeypatch: pytest.MonkeyPatch, settings: Settings, 
     answered.keep_tokenizer(tmp_path)
 
 
-def as_(user: User | None) -> Client:
-    client = Client()
-    if user is not None:
-        client.force_login(user)
-    return client
-
-
 @pytest.fixture
 def emil() -> Client:
-    return as_(people.engineer())
+    return people.client(people.engineer())
 
 
 def page(client: Client, one: Exchange, query: str = "") -> str:
@@ -95,7 +87,7 @@ def every_address() -> list[str]:
 
 
 def test_strangers_sign_in_and_reviewers_stay_out() -> None:
-    stranger, rita = as_(None), as_(people.reviewer())
+    stranger, rita = people.client(None), people.client(people.reviewer())
     for address in every_address():
         assert stranger.get(address).headers["Location"].startswith("/sign-in/")
         answer = rita.get(address)
@@ -104,7 +96,7 @@ def test_strangers_sign_in_and_reviewers_stay_out() -> None:
 
 
 def test_engineers_and_operators_read(emil: Client) -> None:
-    olga = as_(people.operator())
+    olga = people.client(people.operator())
     for address in every_address():
         assert emil.get(address).status_code == olga.get(address).status_code == 200
 
