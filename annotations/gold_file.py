@@ -254,7 +254,10 @@ def add(queue: Queue, known: list[Known], lead: User) -> Added:
                     "state": Item.State.SETTLED,
                     **{
                         name: getattr(one.item, name)
-                        for name in ("started_at", "messages", "answer", "other_answer", "tools", "uploaded")
+                        for name in (
+                            *("started_at", "messages", "answer", "cut", "other_answer", "other_cut"),
+                            *("tools", "uploaded"),
+                        )
                     },
                 },
             )

@@ -265,7 +265,11 @@ class Item(models.Model):
     tools = models.JSONField(
         null=True, blank=True, help_text="The tools the model had, when the answer is a call; else null."
     )
+    cut = models.BooleanField(
+        default=False, help_text="The answer reached its allowed length and ends there."
+    )
     other_answer = models.TextField(blank=True, help_text="The second answer of a pair.")
+    other_cut = models.BooleanField(default=False, help_text="The second answer did.")
     other_exchange_id = models.UUIDField(null=True, help_text="Which exchange the second answer is from.")
     other_attempt = models.PositiveSmallIntegerField(default=0)
     doubt = models.FloatField(

@@ -6,13 +6,15 @@ its hash, like an API key's, and it is used once.
 
 import hashlib
 import secrets
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, ClassVar
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import models, transaction
+from django.db import IntegrityError, models, transaction
 from django.utils import timezone
+from django.utils.text import slugify
 
 from annotations import audit
 from annotations.audit import Act
@@ -120,6 +122,22 @@ def accept(found: Invitation, person: User) -> bool:
         _give(found.queue, person, found.role, found.made_by)
         audit.record(found.queue, person, Act.JOINED, f"as {found.role}, invited by {found.made_by}")
     return True
+
+
+def sign_in_name(name: str) -> str:
+    """A person's name in the letters that one signs in with; empty when nothing of it can be."""
+    return slugify(name, allow_unicode=True)[:100].strip("-_")
+
+
+def create_person(name: str) -> User:
+    """An account without a password, called as they call themselves; a namesake's name gets a number."""
+    base = sign_in_name(name)
+    for username in (base, *(f"{base}-{number}" for number in range(2, 1000))):
+        if User.objects.filter(username__iexact=username).exists():
+            continue
+        with suppress(IntegrityError), transaction.atomic():  # somebody else took it a moment ago
+            return User.objects.create_user(username, first_name=name)
+    raise ValueError(f"a thousand people are called {name}")
 
 
 def revoke(queue: "Queue", pk: int, who: User) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.contrib.auth import login, password_validation
+from django.contrib.auth import login
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
@@ -43,38 +43,26 @@ class InvitationForm(forms.Form):
 
 
 class JoinForm(forms.Form):
-    """A new account in two fields: somebody who waits to begin types a password once."""
+    """A new account in one field. The link is what lets somebody in; a password is chosen later, by who wants
+    to come back: somebody who waits to begin should not have to think one up.
+    """
 
-    username = forms.CharField(
-        max_length=150,
-        label="A name to sign in with",
-        validators=[User.username_validator],
-        error_messages={"invalid": "Letters, digits and . - _ only, without spaces."},
-        widget=forms.TextInput(
-            attrs={"autocomplete": "username", "autocapitalize": "none", "autofocus": True}
-        ),
-    )
-    password = forms.CharField(
-        label="A password",
-        strip=False,
-        help_text="At least 10 characters. A few words are good.",
-        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}, render_value=True),
+    name = forms.CharField(
+        max_length=100,
+        label="Your name",
+        help_text="It stands beside what you say.",
+        widget=forms.TextInput(attrs={"autocomplete": "name", "autofocus": True}),
     )
 
-    def clean_username(self) -> str:
-        name: str = self.cleaned_data["username"]
-        if User.objects.filter(username__iexact=name).exists():
-            raise forms.ValidationError("Somebody has this name already. Choose another.")
+    def clean_name(self) -> str:
+        name = " ".join(self.cleaned_data["name"].split())
+        if not people.sign_in_name(name):
+            raise forms.ValidationError("A name has letters or digits.")
         return name
 
-    def clean_password(self) -> str:
-        password: str = self.cleaned_data["password"]
-        password_validation.validate_password(password, User(username=self.cleaned_data.get("username", "")))
-        return password
-
     def save(self) -> User:
-        """The account: a person, in no group."""
-        return User.objects.create_user(self.cleaned_data["username"], password=self.cleaned_data["password"])
+        """The account: a person, in no group, without a password."""
+        return people.create_person(self.cleaned_data["name"])
 
 
 @require_safe

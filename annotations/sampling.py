@@ -187,13 +187,14 @@ class Other:
     answer: str
     exchange_id: str
     attempt: int
+    cut: bool
 
 
 def _others(queue: Queue, candidates: Sequence[Candidate]) -> dict[str, Other]:
     """Second answers by exchange: the engine's own second choice, else what ``against`` says was answered
     to the very same messages. Equal answers are no pair."""
     found = {
-        one.exchange_id: Other(one.second, one.exchange_id, one.attempt)
+        one.exchange_id: Other(one.second, one.exchange_id, one.attempt, one.second_cut)
         for one in candidates
         if one.second and one.second != one.answer
     }
@@ -209,7 +210,9 @@ def _others(queue: Queue, candidates: Sequence[Candidate]) -> dict[str, Other]:
     for one in alone:
         for other in same:
             if other.messages == one.messages and other.answer != one.answer:
-                found.setdefault(one.exchange_id, Other(other.answer, other.exchange_id, other.attempt))
+                found.setdefault(
+                    one.exchange_id, Other(other.answer, other.exchange_id, other.attempt, other.cut)
+                )
     return found
 
 
@@ -223,7 +226,9 @@ def _item(queue: Queue, candidate: Candidate, position: float, other: Other | No
         messages=candidate.messages,
         answer=calls.text_of(candidate.tool_calls) if call else candidate.answer,
         tools=candidate.tools if call else None,
+        cut=candidate.cut and not call,
         other_answer=other.answer if other else "",
+        other_cut=other.cut if other else False,
         other_exchange_id=other.exchange_id if other else None,
         other_attempt=other.attempt if other else 0,
         group=candidate.group[:200],

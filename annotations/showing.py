@@ -104,14 +104,14 @@ class Showing:
         return not any(asked.wrong for asked in self.asked)
 
     @property
-    def sides(self) -> list[tuple[str, str]]:
-        """A pair's answers as they stand, with the words above each; none for one answer."""
+    def sides(self) -> list[tuple[str, str, bool]]:
+        """A pair's answers as they stand: words above, text, whether it was cut off; none for one answer."""
         if not self.item.other_answer:
             return []
-        answers = [self.shown.answer, self.shown.other_answer]
+        answers = [(self.shown.answer, self.item.cut), (self.shown.other_answer, self.item.other_cut)]
         if leases.sides_swapped(self.key):
             answers.reverse()
-        return list(zip(("Left answer", "Right answer"), answers, strict=True))
+        return [("Left answer", *answers[0]), ("Right answer", *answers[1])]
 
     @property
     def marks(self) -> bool:

@@ -169,12 +169,14 @@ def _ask_all(evaluation: Evaluation, exam: list[datasets.Example], lease: jobs.L
     waiting: dict[Future[Said], tuple[EvaluationCase, Arm]] = {}
     # The client closes last: calls in flight end before their connections do.
     with _client() as client, _pool() as pool:
-        for case in evaluation.cases.filter(_open()).select_related("row"):
-            messages = by_hash[case.row.hash].messages
-            for arm in ARMS:
+        cases = list(evaluation.cases.filter(_open()).select_related("row"))
+        # One arm after the other: one adapter in a batch costs the whole batch.
+        for arm in ARMS:
+            model = getattr(evaluation, arm).name
+            tags = f"evaluation={evaluation.pk},arm={arm}"
+            for case in cases:
                 if getattr(case, f"{arm}_right") is None:
-                    model = getattr(evaluation, arm).name
-                    tags = f"evaluation={evaluation.pk},arm={arm}"
+                    messages = by_hash[case.row.hash].messages
                     asked = pool.submit(_ask, client, model, messages, max_tokens, tags)
                     waiting[asked] = (case, arm)
         calls = len(waiting)

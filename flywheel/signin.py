@@ -12,6 +12,7 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.http import url_has_allowed_host_and_scheme
 
 from flywheel.models import SignInLink
 from inference.access import is_engineer
@@ -22,6 +23,13 @@ LIFETIME = timedelta(minutes=15)
 def landing(user: User) -> str:
     """The first page by role: the wheel for who turns it, the queue for who judges."""
     return reverse("overview") if is_engineer(user) else reverse("review-home")
+
+
+def wanted(request: HttpRequest, user: User) -> str:
+    """Where someone was going when asked to sign in, if that is a page of this site."""
+    to = request.POST.get("next") or request.GET.get("next") or ""
+    safe = url_has_allowed_host_and_scheme(to, {request.get_host()}, require_https=request.is_secure())
+    return to if safe and to != "/" else landing(user)
 
 
 def _hash(token: str) -> str:

@@ -5,12 +5,14 @@ from django.urls import include, path
 
 from flywheel import prometheus, views
 from flywheel.pages.overview import overview
+from flywheel.pages.password import password
 
 urlpatterns = [
     path("", overview, name="overview"),
     path("sign-in/", views.sign_in, name="sign-in"),
     path("sign-in/<str:token>/", views.sign_in_link, name="sign-in-link"),
     path("sign-out/", views.sign_out, name="sign-out"),
+    path("password/", password, name="password"),
     path("words/", views.words, name="words"),
     path("settings/", views.settings, name="settings"),
     path("search/", views.search, name="search"),

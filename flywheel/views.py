@@ -13,7 +13,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.template.loader import get_template
 from django.urls import reverse
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST
 
 from flywheel import finding, losses, signin
@@ -24,21 +23,14 @@ from inference.access import engineer_required, is_engineer
 YEAR = 365 * 86400
 
 
-def _wanted(request: HttpRequest, user: User) -> str:
-    """Where someone was going when asked to sign in, if that is a page of this site."""
-    to = request.POST.get("next") or request.GET.get("next") or ""
-    safe = url_has_allowed_host_and_scheme(to, {request.get_host()}, require_https=request.is_secure())
-    return to if safe and to != "/" else signin.landing(user)
-
-
 def sign_in(request: HttpRequest) -> HttpResponse:
     """Ask for name and password; then to the page wanted, or the one of the person's role."""
     if isinstance(request.user, User):
-        return redirect(_wanted(request, request.user))
+        return redirect(signin.wanted(request, request.user))
     form = AuthenticationForm(request, data=request.POST or None)
     if request.method == "POST" and form.is_valid():
         login(request, form.get_user())
-        return redirect(_wanted(request, form.get_user()))
+        return redirect(signin.wanted(request, form.get_user()))
     context = {
         "form": form,
         "next": request.POST.get("next") or request.GET.get("next", ""),
@@ -63,8 +55,12 @@ def sign_in_link(request: HttpRequest, token: str) -> HttpResponse:
 def sign_out(request: HttpRequest) -> HttpResponse:
     """End the session; GET is not allowed, so that no picture or link can do it.
 
-    The page after it empties what the browser kept of the person's work.
+    The page after it empties what the browser kept of the person's work. Who has no password yet could not
+    come back, and is asked first.
     """
+    user = request.user
+    if isinstance(user, User) and not user.has_usable_password() and "without" not in request.POST:
+        return redirect(reverse("password") + "?leaving")
     logout(request)
     return redirect(reverse("sign-in") + "?out")
 

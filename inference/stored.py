@@ -359,8 +359,11 @@ class Candidate:
     group: str
     mean_p: float | None
     least_p: float | None
+    cut: bool = False
+    """Whether the answer reached its allowed length and ends there."""
     second: str = ""
     """The second choice's text, where the engine gave several."""
+    second_cut: bool = False
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
     """What the first choice calls, in the engine's form."""
     tools: list[dict[str, Any]] = field(default_factory=list)

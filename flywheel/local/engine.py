@@ -21,6 +21,15 @@ MAX_MODEL_LEN = 1024
 MAX_TOP_LOGPROBS = 20
 
 
+KEEP_MEMORY = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
+    "MALLOC_TOP_PAD_": str(256 << 20),
+}
+"""For glibc: keep what was freed. PyTorch asks for large blocks and gives them back at every operation, and
+each time the system fills their pages with zeros anew. An adapter gathers its weights so for every token."""
+
+
 def has_bfloat16() -> bool:
     """Whether oneDNN, which the engine computes with, multiplies 16-bit floats on this processor. Where it
     does not, they take several times as long as 32-bit ones.
@@ -102,6 +111,7 @@ class CpuEngine:
             # The sampler compiles a function at the first request for logprobs, which ends the engine where
             # there is no C++ compiler, and gains nothing at this size.
             TORCHDYNAMO_DISABLE="1",
+            **KEEP_MEMORY,
             VLLM_PLUGINS="lora_filesystem_resolver" + (",flywheel_capture" if self.spool else ""),
             VLLM_LORA_RESOLVER_CACHE_DIR=str(self.adapters),
             VLLM_ALLOW_RUNTIME_LORA_UPDATING="True",

@@ -132,7 +132,9 @@ def _candidates(rows: Sequence[dict[str, Any]], calls: bool) -> list[tuple[Candi
                     group=row["group"],
                     mean_p=row["mean_p"],
                     least_p=row["least_p"],
+                    cut=_cut(choices[0]),
                     second=choices[1].get("text", "") if len(choices) > 1 else "",
+                    second_cut=len(choices) > 1 and _cut(choices[1]),
                     tool_calls=choices[0].get("tool_calls", []),
                     tools=orjson.loads(body["tools"] or "[]") if calls else [],
                 ),
@@ -140,6 +142,11 @@ def _candidates(rows: Sequence[dict[str, Any]], calls: bool) -> list[tuple[Candi
             )
         )
     return drawn
+
+
+def _cut(choice: dict[str, Any]) -> bool:
+    """Whether it ended at its allowed length; every surface has the one word for it."""
+    return bool(choice.get("finish_reason") == "length")
 
 
 def _bodies(rows: Sequence[dict[str, Any]], calls: bool) -> dict[tuple[str, int], dict[str, Any]]:

@@ -14,7 +14,7 @@ LABELS = ["Circulatory", "Digestive", "Respiratory", "Skin"]
 
 
 def person(name: str) -> User:
-    return User.objects.create_user(name, f"{name}@example.org")
+    return User.objects.create_user(name, f"{name}@example.org", people.PASSWORD)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from tests.patience import patiently
 READS = ["queue", "queue-people", "queue-export"]
 LEADS = ["queue-settings"]
 ACTS = ["queue-state", "queue-release", "queue-draw", "queue-invite", "queue-uninvite", "queue-remove"]
-NEW = {"username": "newcomer", "password": "correct horse battery"}
+NEW = {"name": "New  Comer"}
 
 
 def address(name: str, queue: Queue) -> str:
@@ -115,7 +115,9 @@ def test_a_stranger_joins_by_link_and_judges(make_queue: MakeQueue, carol: User)
     answer = client.post(url, NEW)
     assert answer["Location"] == f"/review/{queue.slug}/"
     assert "wheezing, case 1" in client.get(answer["Location"]).content.decode()
-    newcomer = User.objects.get(username="newcomer")
+    newcomer = User.objects.get(username="new-comer")
+    assert newcomer.get_full_name() == "New Comer"
+    assert not newcomer.has_usable_password()
     assert (newcomer.is_staff, newcomer.is_superuser, newcomer.groups.count()) == (False, False, 0)
     assert client.get("/queues/").status_code == 403
     assert client.get("/exchanges/").status_code == 403
@@ -146,7 +148,7 @@ def test_a_link_that_is_over_lets_nobody_in(make_queue: MakeQueue, carol: User, 
     for answer in (Client().get(url), Client().post(url, NEW)):
         assert answer.status_code == 410
         assert "no longer works" in answer.content.decode()
-    assert not User.objects.filter(username="newcomer").exists()
+    assert not User.objects.filter(username="new-comer").exists()
 
 
 def test_an_account_takes_the_role_once(make_queue: MakeQueue, carol: User, mallory: User) -> None:
@@ -162,10 +164,9 @@ def test_an_account_takes_the_role_once(make_queue: MakeQueue, carol: User, mall
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"username": "two words"}, "without spaces"),
-        ({"username": "ALICE"}, "Somebody has this name"),
-        ({"password": "short"}, "at least 10"),
-        ({"password": "passwordpassword", "username": ""}, "required"),
+        ({"name": " "}, "required"),
+        ({"name": "…"}, "has letters"),
+        ({"name": "x" * 101}, "at most 100"),
     ],
 )
 def test_a_wrong_field_is_told_and_uses_nothing_up(
@@ -177,6 +178,12 @@ def test_a_wrong_field_is_told_and_uses_nothing_up(
     assert told in answer.content.decode()
     assert Invitation.objects.get().used_at is None
     assert Client().post(url, NEW).status_code == 302
+
+
+def test_namesakes_get_a_number_and_letters_of_any_alphabet_are_a_name(alice: User) -> None:
+    made = [people.create_person(name) for name in ("Alice", "ALICE", "Ольга Петрова", "李雷")]
+    assert [one.username for one in made] == ["alice-2", "alice-3", "ольга-петрова", "李雷"]
+    assert [one.first_name for one in made] == ["Alice", "ALICE", "Ольга Петрова", "李雷"]
 
 
 @pytest.mark.parametrize(("role", "gives"), [("lead", {"reviewer", "reader"}), ("admin", set(Role.values))])

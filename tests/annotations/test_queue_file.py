@@ -1,6 +1,7 @@
 """A queue copied, exported and imported: what it asks travels, people and items do not."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -153,6 +154,17 @@ def test_calls_are_drawn_with_the_tools_the_model_had(
     assert item.tools == TOOLS
     plain = make_queue(0, slug="plain", filter="route:caller")
     assert sampling.fill(plain, 5) == 2
+
+
+def test_an_item_knows_that_its_answer_was_cut_off(
+    clickhouse: str, exchanges: list[str], make_queue: MakeQueue
+) -> None:
+    whole, cut = spooled.exchanges(range(60, 62), route="short")
+    cut = replace(cut, end_reason="length", choices=[replace(cut.choices[0], finish_reason="length")])
+    storing.store(store.connect(), [whole, cut], "cut", again=False)
+    queue = make_queue(0, filter="route:short")
+    assert sampling.fill(queue, 5) == 2
+    assert [str(item.exchange_id) for item in queue.items.filter(cut=True)] == [cut.exchange_id]
 
 
 def test_a_pair_is_two_answers_to_the_very_same_messages(

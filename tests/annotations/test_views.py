@@ -132,6 +132,23 @@ def test_the_page_is_blind(make_queue: MakeQueue, alice: User, bob: User) -> Non
         assert secret not in page
 
 
+def test_an_answer_that_was_cut_off_says_so(make_queue: MakeQueue, alice: User) -> None:
+    queue = make_queue(1)
+    url = reverse("review", args=[queue.slug])
+    assert "Cut off here" not in signed_in(alice).get(url).content.decode()
+    queue.items.update(cut=True)
+    assert "Cut off here" in signed_in(alice).get(url).content.decode()
+
+
+def test_of_a_pair_the_side_that_was_cut_off_says_so(make_queue: MakeQueue, alice: User) -> None:
+    queue = make_queue(1, kind="pair")
+    queue.items.update(other_answer="Circulat", other_cut=True)
+    page = signed_in(alice).get(reverse("review", args=[queue.slug])).content.decode()
+    assert page.count("Cut off here") == 1
+    assert page.index("Circulat") < page.index("Cut off here")
+    assert "Respiratory" not in page[page.index("Circulat") : page.index("Cut off here")]
+
+
 def test_without_script_a_judgement_is_a_plain_form(make_queue: MakeQueue, alice: User) -> None:
     queue = make_queue()
     client, url = signed_in(alice), reverse("review", args=[queue.slug])

@@ -132,7 +132,7 @@ def addresses(wheel: Wheel) -> list[tuple[str, User | None]]:
         "/datasets/",
     ]
     numbers += [f"/exchanges/diff/?a={ONE.exchange_id}&b={ONE.exchange_id}", "/exchanges/?q=wheezing"]
-    common = ["/words/", "/settings/", "/search/?q=xyzzy", "/no-such-page/"]
+    common = ["/words/", "/settings/", "/password/", "/search/?q=xyzzy", "/no-such-page/"]
     return [
         ("/sign-in/", None),
         (f"/join/{people_of.invite(wheel.queue, wheel.operator, 'reviewer', 1)}/", None),

@@ -24,9 +24,7 @@ def test_from_the_link_to_the_first_judgement_by_keys(
     visit: Visit, make_queue: MakeQueue, carol: User
 ) -> None:
     page = visit(link(make_queue, carol))
-    page.keyboard.type("rita")
-    page.keyboard.press("Tab")
-    page.keyboard.type("three wise owls")
+    page.keyboard.type("Rita")
     page.keyboard.press("Enter")
     item(page, 1)
     expect(page.locator("#stage .hint-first").first).to_contain_text("Read what was asked")
@@ -38,16 +36,34 @@ def test_from_the_link_to_the_first_judgement_by_keys(
     assert (said.reviewer.username, said.decision) == ("rita", "approve")
 
 
-def test_what_was_typed_stays_when_the_name_is_taken(
+def test_before_leaving_a_newcomer_chooses_a_password(
+    visit: Visit, make_queue: MakeQueue, carol: User, sideways: Callable[[Page], int]
+) -> None:
+    page = visit(link(make_queue, carol), None, 320, 568)
+    page.get_by_label("Your name").fill("Rita")
+    page.get_by_role("button", name="Begin").click()
+    item(page, 1)
+    page.goto(page.url + "?done")
+    page.get_by_role("link", name="Choose one").click()
+    assert sideways(page) == 0
+    page.keyboard.type("short")
+    page.keyboard.press("Enter")
+    expect(page.locator("form")).to_contain_text("at least 10 characters")
+    page.get_by_label("A password").fill("three wise owls")
+    page.keyboard.press("Enter")
+    item(page, 1)
+    assert User.objects.get(username="rita").check_password("three wise owls")
+
+
+def test_a_name_that_is_none_is_told_by_the_field(
     visit: Visit, make_queue: MakeQueue, carol: User, alice: User, sideways: Callable[[Page], int]
 ) -> None:
     page = visit(link(make_queue, carol), None, 320, 568)
-    page.get_by_label("A name to sign in with").fill("alice")
-    page.get_by_label("A password").fill("three wise owls")
+    page.get_by_label("Your name").fill("!")
     page.get_by_role("button", name="Begin").click()
-    expect(page.locator("form")).to_contain_text("Somebody has this name already")
+    expect(page.locator("form")).to_contain_text("A name has letters or digits")
     assert sideways(page) == 0
-    page.get_by_label("A name to sign in with").fill("rita")
+    page.get_by_label("Your name").fill("Alice")
     page.get_by_role("button", name="Begin").click()
     item(page, 1)
     assert sideways(page) == 0
@@ -55,4 +71,4 @@ def test_what_was_typed_stays_when_the_name_is_taken(
     page.get_by_role("button", name="Approve").click()
     item(page, 2)
     saved(page)
-    assert Annotation.objects.get().reviewer.username == "rita"
+    assert Annotation.objects.get().reviewer.username == "alice-2"

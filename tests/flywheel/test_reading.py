@@ -201,6 +201,7 @@ PAGES = [
     Page("words", OPEN),
     Page("healthz", OPEN),
     Page("settings", (302, 200, 200, 200, 200)),
+    Page("password", (302, 200, 200, 200, 200)),
     Page("overview", (302, 302, 200, 200, 200)),
     Page("search", FOR_ENGINEERS, query=lambda: {"q": TYPED}),
     Page("search", FOR_ENGINEERS, query=lambda: {"q": "ffffff"}),

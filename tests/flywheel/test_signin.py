@@ -4,6 +4,7 @@ from datetime import timedelta
 from io import StringIO
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
@@ -135,3 +136,52 @@ def test_the_command_prints_a_link_that_works() -> None:
 def test_the_command_knows_who_is_not_there() -> None:
     with pytest.raises(CommandError, match="Nobody active is called zoe"):
         call_command("sign_in_link", "zoe")
+
+
+def newcomer() -> Client:
+    """Somebody who came by an invitation and has no password."""
+    client = Client()
+    client.force_login(User.objects.create_user("nina"))
+    return client
+
+
+def test_a_newcomer_chooses_a_first_password_and_comes_back_with_it() -> None:
+    client = newcomer()
+    url = reverse("password")
+    assert "Your password now" not in client.get(url).text
+    refused = client.post(url, {"new": "short"})
+    assert (refused.status_code, "at least 10" in refused.text) == (422, True)
+    assert client.post(url, {"new": "three wise owls", "next": "/words/"})["Location"] == "/words/"
+    assert client.get(reverse("settings")).status_code == 200, "this session goes on"
+    assert sign_in("nina", "three wise owls") == (302, reverse("review-home"))
+
+
+def test_another_password_needs_the_one_that_holds_and_ends_other_sessions() -> None:
+    user = people.reviewer(password=people.PASSWORD)
+    here, elsewhere = Client(), Client()
+    here.force_login(user)
+    elsewhere.force_login(user)
+    for now in ("", "wrong"):
+        assert here.post(reverse("password"), {"now": now, "new": "three wise owls"}).status_code == 422
+    assert sign_in("rita")[0] == 302
+    right = {"now": people.PASSWORD, "new": "three wise owls"}
+    assert here.post(reverse("password"), right)["Location"] == reverse("review-home")
+    assert elsewhere.get(reverse("settings")).status_code == 302
+    assert sign_in("rita")[0] == 422
+
+
+def test_a_password_page_leads_to_no_other_site() -> None:
+    answer = newcomer().post(reverse("password"), {"new": "three wise owls", "next": "https://evil.example/"})
+    assert answer["Location"] == reverse("review-home")
+
+
+def test_who_could_not_come_back_is_asked_before_signing_out() -> None:
+    client = newcomer()
+    page = client.get(reverse("settings")).text
+    assert "data-sign-out" not in page
+    answer = client.post(reverse("sign-out"))
+    assert answer["Location"] == reverse("password") + "?leaving"
+    assert "Sign out without one" in client.get(answer["Location"]).text
+    assert client.get(reverse("settings")).status_code == 200
+    client.post(reverse("sign-out"), {"without": "password"})
+    assert client.get(reverse("settings")).status_code == 302

@@ -14,7 +14,7 @@ from django.conf import settings
 PYTHON = Path(settings.TRAIN_PYTHON)
 TRAINER = Path(__file__).parents[2] / "flywheel" / "trainer" / "train_lora.py"
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.wheel,
     pytest.mark.skipif(not PYTHON.exists(), reason=f"no training environment at {PYTHON}"),
 ]
 MAKE_MODEL = """

@@ -170,11 +170,11 @@ def test_the_process_drains_and_ends_cleanly_on_sigterm(store: Store, tmp_path: 
     wait_for(lambda: (status := read_status(tmp_path)) is not None and status.stored == 8)
     with pytest.raises(SpoolBusyError):
         Drain(tmp_path)
+    # Both proxies' processes are gone and their segments stored: nothing of them stays.
+    wait_for(lambda: list(tmp_path.glob("*.segment")) == [])
     process.terminate()
     assert process.wait(timeout=20) == 0
     assert set(counts(store).values()) == {(8, 8)}
-    # Both proxies' processes are gone and their segments stored: nothing of them stays.
-    assert list(tmp_path.glob("*.segment")) == []
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import pytest
 
 from flywheel.local import installing, stages
 from flywheel.local.home import ROOT
+from flywheel.local.stages import Stage
 
 
 def test_a_taken_port_ends_the_set_up_at_once(tmp_path: Path) -> None:
@@ -43,6 +44,27 @@ def test_an_environment_is_done_only_for_the_pins_it_was_made_from(tmp_path: Pat
 
 def test_stages_go_on_after_a_failure_and_stop_without_a_set_up() -> None:
     good, bad = ("true",), ("false",)
-    results = stages.run([("set up", good), ("lint", bad), ("types", good)])
-    assert [(name, code) for name, _, code in results] == [("set up", 0), ("lint", 1), ("types", 0)]
-    assert [name for name, _, _ in stages.run([("set up", bad), ("lint", good)])] == ["set up"]
+    set_up = Stage("set up", good, needs=())
+    results = stages.run([set_up, Stage("lint", bad), Stage("types", good)])
+    assert [(one.name, one.code) for one in results] == [("set up", 0), ("lint", 1), ("types", 0)]
+    results = stages.run([Stage("set up", bad, needs=()), Stage("lint", good)])
+    assert [(one.name, one.code) for one in results] == [("set up", 1), ("lint", None)]
+
+
+def test_what_is_set_up_beside_is_waited_for_by_what_needs_it(capfd: pytest.CaptureFixture[str]) -> None:
+    slow = ("sh", "-c", "sleep 0.5; echo fetched; exit $0")
+    for code, wheel in (("0", 0), ("1", None)):
+        beside = Stage("engine", (*slow, code), needs=(), beside=True)
+        needs = Stage("wheel", ("true",), needs=("engine",))
+        results = stages.run([beside, Stage("lint", ("echo", "linted"), needs=()), needs])
+        ended = [(one.name, one.code) for one in results]
+        assert ended == [("lint", 0), ("engine", int(code)), ("wheel", wheel)]
+        said = capfd.readouterr().out
+        assert said.index("linted") < said.index("fetched"), "two do not talk at once"
+
+
+def test_what_nobody_waits_for_is_waited_for_at_the_end(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    beside = Stage("engine", ("sh", "-c", f"sleep 0.3; touch {mark}"), needs=(), beside=True)
+    assert [one.code for one in stages.run([beside])] == [0]
+    assert mark.exists()
