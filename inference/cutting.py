@@ -19,6 +19,8 @@ _SOME_IDS = re.compile(rb'"(?:prompt_)?token_ids":(?!null)')
 _MODEL = re.compile(rb'("model"\s*:\s*)"(?:[^"\\]|\\.)*"')
 _TAIL = re.compile(rb'(,"finish_reason":null(?:,"[a-z_]+":null)*,"token_ids":)\[[0-9,]*\]\}\]\}\n\n')
 _LOGPROBS = b',"logprobs":{'
+_INDEX = b'"index":'
+"""Every choice has one, and nothing within logprobs."""
 _UNFINISHED = b'"finish_reason":null'
 _FINISHED = b'"finish_reason":"'
 _BRACE = ord("}")
@@ -39,9 +41,13 @@ def without_logprobs(answer: bytes) -> bytes | None:
     at = 0
     while (begin := answer.find(b'"logprobs":{', at)) >= 0:
         begin += len(b'"logprobs":')
-        # Within the value no name follows ``]}``, so the first one is the choice's next.
+        # Within the value no name follows ``]}``, so the first one is the choice's next, or another choice's.
         end = answer.find(b']},"', begin) + 2
-        if end < 2 or not answer.startswith(b',"finish_reason":', end):
+        if (
+            end < 2
+            or not answer.startswith(b',"finish_reason":', end)
+            or answer.find(_INDEX, begin, end) >= 0
+        ):
             return None
         pieces += (answer[at:begin], b"null")
         at = end
@@ -136,8 +142,9 @@ class Cut:
                 end < 0
                 or logprobs < 0
                 or data.count(b"{", begin, logprobs) != (data[logprobs - 1] == _BRACE)
-                # Within the value no name follows ``]}``, so the first one is the choice's next.
+                # Within the value no name follows ``]}``, so the first is the choice's next, or another's.
                 or not begins(tail, after := find(b']},"', logprobs, end))
+                or find(_INDEX, logprobs, after) >= 0
             ):
                 break
             closing = find(b"]", after + tail_length, end)

@@ -291,7 +291,7 @@ def test_a_new_account_by_a_link_from_outside_is_from_outside_and_no_other(
     queue = make_queue(1)
     for outside, name in ((True, "newcomer"), (False, "colleague")):
         token = people.invite(queue, alice, "reviewer", 1, outside=outside)
-        Client().post(reverse("join", args=[token]), NEW | {"username": name})
+        Client().post(reverse("join", args=[token]), NEW | {"name": name})
         assert access.is_outside(User.objects.get(username=name)) is outside
     token = people.invite(queue, alice, "reviewer", 1, outside=True)
     signed_in(mallory).post(reverse("join", args=[token]))

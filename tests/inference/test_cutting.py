@@ -184,6 +184,44 @@ def test_a_body_cut_in_bytes_is_the_one_read_as_json(data: st.DataObject) -> Non
     assert orjson.loads(cut) == orjson.loads(read)
 
 
+NO_TOKENS: dict[str, list[Any]] = {"text_offset": [], "token_logprobs": [], "tokens": [], "top_logprobs": []}
+ONE_TOKEN = {"text_offset": [0], "token_logprobs": [-1.25], "tokens": ["a"], "top_logprobs": [{"a": -1.25}]}
+ENDED = {"finish_reason": None, "stop_reason": None, "token_ids": [0]}
+
+
+@pytest.mark.parametrize("finish", ["stop", None])
+def test_logprobs_at_a_choices_end_do_not_reach_into_the_next_choice(finish: str | None) -> None:
+    ended = ENDED | {"finish_reason": finish}
+    choices: list[dict[str, Any]] = [
+        {"index": 0, "text": "one", **ended, "logprobs": NO_TOKENS},
+        {"index": 1, "text": "two", "logprobs": ONE_TOKEN, **ended},
+    ]
+    made = plan(NAMED["completions"], {"model": "desk"}, served="m", public="desk", capture="wire", top_k=5)
+    message = {"id": "x", "model": "m", "choices": choices}
+    cleaned = orjson.loads(clean_body(made, dump(message, spaced=False)))
+    assert [one["text"] for one in cleaned["choices"]] == ["one", "two"]
+
+
+def test_an_event_of_two_choices_keeps_both_though_another_layout_was_learned() -> None:
+    made = plan(
+        NAMED["completions"],
+        {"model": "desk", "stream": True},
+        served="m",
+        public="desk",
+        capture="wire",
+        top_k=5,
+    )
+    usual = {"index": 0, "text": "one", "logprobs": ONE_TOKEN, **ENDED}
+    other = {"index": 0, "text": "two", **ENDED, "logprobs": NO_TOKENS}
+    running = Stream(made)
+    sent = b""
+    for choices in ([usual], [usual], [other, {**usual, "index": 1, "text": "three"}]):
+        message = {"id": "x", "model": "m", "choices": choices}
+        sent += running.feed(b"data: " + dump(message, spaced=False) + b"\n\n")
+    told = [one["text"] for event in values(sent) for one in event["choices"]]
+    assert told == ["one", "one", "two", "three"]
+
+
 @pytest.mark.parametrize("size", [1, 7, 700, 100_000])
 @pytest.mark.parametrize("name", STREAMED)
 def test_recorded_streams_come_out_the_same_however_they_are_cut(name: str, size: int) -> None:
