@@ -20,7 +20,8 @@ from flywheel.models import DatasetRow, EvaluationCase, Expiry
 from inference import clickhouse, retention
 from inference.clickhouse import Store
 from inference.models import Route
-from inference.retention import Due, Part, Policy
+from inference.retention import NO_ROUTE, Due, Part, Policy
+from inference.routing import VERSION_PREFIX
 
 NOBODY = UUID(int=0)
 """The run that held nothing: before the first."""
@@ -29,7 +30,7 @@ _RULES = (copies.RULE, copies.EXPIRED_RULE)
 
 
 def policies() -> list[Policy]:
-    """Of every route, and of calls to a version by its name."""
+    """Of every route, of calls to a version by its name, and of calls that never had a route."""
     found = [
         Policy(
             route.name,
@@ -41,7 +42,7 @@ def policies() -> list[Policy]:
         )
         for route in Route.objects.order_by("name")
     ]
-    return [*found, retention.strictest(found)]
+    return [*found, *(retention.strictest(found, other) for other in (VERSION_PREFIX, NO_ROUTE))]
 
 
 def expiring() -> list[Policy]:

@@ -22,6 +22,7 @@ from inference.stored import microseconds
 
 MOST = 24
 """Statements a run."""
+NO_ROUTE = ""
 EXPIRED = "expired"
 """What ``cleared`` says of rows whose bodies expired."""
 
@@ -36,7 +37,8 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A route's days; None: for ever. ``route`` may be VERSION_PREFIX: all calls to a version by its name."""
+    """A route's days; None: for ever. ``route`` may be VERSION_PREFIX: all calls to a version by its name, or
+    NO_ROUTE: those that were refused before they had one."""
 
     route: str
     days: Mapping[Part, int | None]
@@ -46,7 +48,7 @@ class Policy:
         """Which rows are its route's. Raises ValueError for what can be no route's name."""
         if self.route == VERSION_PREFIX:
             return f"startsWith(route, '{VERSION_PREFIX}')"
-        if not _ROUTE.fullmatch(self.route):
+        if self.route != NO_ROUTE and not _ROUTE.fullmatch(self.route):
             raise ValueError(f"{self.route!r} is no route's name")
         return f"route = '{self.route}'"
 
@@ -96,22 +98,26 @@ _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _ROUTE = re.compile(r"[-\w]{1,50}", re.ASCII)
 
 
-def strictest(policies: Sequence[Policy]) -> Policy:
-    """For calls to a version by its name: the fewest days of any route.
+def strictest(policies: Sequence[Policy], route: str) -> Policy:
+    """The fewest days of any route, for what may hold the texts of each.
 
-    They repeat what some route was asked (an exam's row, an exchange that is tried again), and a copy must
-    not outlive what it was copied from.
+    Calls to a version by its name repeat what some route was asked (an exam's row, an exchange that is tried
+    again), and a copy must not outlive what it was copied from; a call that was refused before it had a route
+    may have been meant for any.
     """
     days = {}
     for part in Part:
         known = [found for one in policies if (found := one.days.get(part)) is not None]
         days[part] = min(known, default=None)
-    return Policy(VERSION_PREFIX, days)
+    return Policy(route, days)
 
 
 def announce(store: Store, policies: Sequence[Policy], now: datetime) -> None:
-    """Tell drains from when on each route's texts are kept."""
-    rows = {one.route: one.cutoff(Part.BODIES, now) or _BEGINNING for one in policies}
+    """Tell drains from when on each route's texts are kept.
+
+    Not of NO_ROUTE: what they keep aside may be of none for want of being read, and is not lost so soon.
+    """
+    rows = {one.route: one.cutoff(Part.BODIES, now) or _BEGINNING for one in policies if one.route}
     if rows != kept_from(store):
         lines = [(route, before, now) for route, before in rows.items()]
         store.insert("kept_from", ("route", "before", "at"), lines, token=f"{uuid4()}")

@@ -205,6 +205,18 @@ def test_calls_by_a_versions_name_go_by_the_fewest_days_of_any_route(store: Stor
     assert gone not in left
 
 
+def test_what_was_refused_before_it_had_a_route_goes_by_the_fewest_days(store: Store, tmp_path: Path) -> None:
+    Route.objects.create(name="icd-chapter", bodies_days=10, tokens_days=10, metadata_days=30)
+    Route.objects.create(name="other", bodies_days=20, tokens_days=20)
+    young, old, gone = keep(store, tmp_path, 9, 11, 31, route="")
+    (deleted,) = keep(store, tmp_path, 400, route="deleted")
+    run_all()
+    found = store.query("SELECT toString(exchange_id), request != '' FROM exchanges").result_rows
+    left = {str(one): bool(body) for one, body in found}
+    assert left == {young: True, old: False, deleted: True}
+    assert gone not in left
+
+
 def test_an_exams_answers_to_a_held_row_are_held(store: Store, tmp_path: Path) -> None:
     desk = open_desk()
     Route.objects.filter(name="icd-chapter").update(tokens_days=5, bodies_days=5, metadata_days=5)
