@@ -1,13 +1,14 @@
 """The spool: exchanges on local disk, durable before their answers end, until the drain has stored them.
 
 A log of checksummed frames (frames.py) in segments. Each start of a proxy is a new epoch with segments of
-its own; one proxy writes to a spool (writer.py) and one drain reads it (reader.py). Files only: knows
-nothing of what the bytes mean.
+its own; one proxy writes to a spool (writer.py, with recording.py in its event loop and tail.py on its disk)
+and one drain reads it (reader.py). Files only: knows nothing of what the bytes mean.
 """
 
 from inference.spool.files import SpoolBusyError
 from inference.spool.frames import Damage, Position
 from inference.spool.reader import SpoolReader
-from inference.spool.writer import Recording, Spool, SpoolFailedError
+from inference.spool.recording import Recording, SpoolFailedError
+from inference.spool.writer import Spool
 
 __all__ = ["Damage", "Position", "Recording", "Spool", "SpoolBusyError", "SpoolFailedError", "SpoolReader"]

@@ -34,7 +34,7 @@ def _no_fsync() -> None:
 
 
 def _ack_early() -> None:
-    from inference.spool.writer import Recording  # noqa: PLC0415 - patched before the process uses it
+    from inference.spool.recording import Recording  # noqa: PLC0415 - patched before the process uses it
 
     original = Recording.close
 

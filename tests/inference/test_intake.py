@@ -76,13 +76,13 @@ async def test_the_official_client_can_send_it(proxy: Running) -> None:
 
 async def test_it_waits_for_the_disk(proxy: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     synced = threading.Event()
-    original = proxy.app.spool._sync
+    original = proxy.app.spool._tail._sync
 
     def sync(descriptor: int) -> None:
         synced.wait(20)
         original(descriptor)
 
-    monkeypatch.setattr(proxy.app.spool, "_sync", sync)
+    monkeypatch.setattr(proxy.app.spool._tail, "_sync", sync)
     waiting = asyncio.create_task(proxy.post({"trace_id": "a" * 32, "score": 1}, "/v1/feedback"))
     await asyncio.sleep(0.1)
     assert not waiting.done()
@@ -138,7 +138,7 @@ async def test_a_keys_limits_hold_for_them_too(engine: tuple[Engine, str], tmp_p
 
 @pytest.mark.parametrize("path", ["/v1/feedback", "/v1/traces"])
 async def test_a_full_disk_is_said(proxy: Running, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
-    monkeypatch.setattr(proxy.app.spool, "_sync", fail)
+    monkeypatch.setattr(proxy.app.spool._tail, "_sync", fail)
     body = (
         b'{"resourceSpans": []}' if path == "/v1/traces" else b'{"trace_id":"' + b"a" * 32 + b'","score":1}'
     )
@@ -177,13 +177,13 @@ async def test_a_client_that_left_before_the_end_is_noted(
 ) -> None:
     """The answer was whole and kept; only its end found nobody."""
     synced = threading.Event()
-    original = proxy.app.spool._sync
+    original = proxy.app.spool._tail._sync
 
     def sync(descriptor: int) -> None:
         synced.wait(20)
         original(descriptor)
 
-    monkeypatch.setattr(proxy.app.spool, "_sync", sync)
+    monkeypatch.setattr(proxy.app.spool._tail, "_sync", sync)
     async with proxy.http.post(
         proxy.url + "/v1/chat/completions",
         json=call("wait", stream=True),

@@ -237,13 +237,13 @@ async def test_pieces_go_out_as_they_come_and_the_end_only_when_kept(
 ) -> None:
     synced = asyncio.Event()
     loop = asyncio.get_running_loop()
-    original = proxy.app.spool._sync
+    original = proxy.app.spool._tail._sync
 
     def sync(descriptor: int) -> None:
         asyncio.run_coroutine_threadsafe(synced.wait(), loop).result()
         original(descriptor)
 
-    monkeypatch.setattr(proxy.app.spool, "_sync", sync)
+    monkeypatch.setattr(proxy.app.spool._tail, "_sync", sync)
     parts = await proxy.openai.chat.completions.create(
         model="desk", messages=[{"role": "user", "content": "wait"}], stream=True
     )
@@ -350,7 +350,7 @@ async def test_a_full_disk_refuses_or_serves_as_the_route_says(
     engine[0].go_on.set()
     for policy in ("refuse", "serve"):
         async with proxying(tmp_path / policy, found=snapshot(engine[1], disk_full=policy)) as proxy:
-            monkeypatch.setattr(proxy.app.spool, "_sync", fail)
+            monkeypatch.setattr(proxy.app.spool._tail, "_sync", fail)
             for _ in range(2):  # the first finds the disk full at its end, the second at its beginning
                 status, _, body = await proxy.post(call("hello", stream=stream))
                 served = b'"finish_reason":"stop"' in body
