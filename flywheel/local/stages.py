@@ -2,7 +2,7 @@
 
 Standard library only, since the first stage makes the environments that the others run in. A stage that
 fails does not keep the later ones from running, unless they stand on it: one call tells everything that is
-wrong. Nine tenths of the set-up are the engine's download; it goes on beside the stages that need no engine.
+wrong. Most of a set-up is waiting for downloads; those of the engine and of Node go on beside other stages.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Result:
     code: int | None
 
 
-_ENGINE = "set up the engine"
+_NODE, _ENGINE = "set up Node's packages", "set up the engine"
 LINT: list[Stage] = [
     Stage("lint", (_PYTHON, "-m", "ruff", "check", ".")),
     Stage("format", (_PYTHON, "-m", "ruff", "format", "--check", ".")),
@@ -68,11 +68,16 @@ STAGES: dict[str, list[Stage]] = {
         Stage("fast tests", (*_PYTEST, *_QUICKLY, "-m", "not slow and not browser and not wheel")),
     ],
     "test": [
-        Stage("set up", (*_INSTALL, "web", "browser", "node"), needs=()),
+        Stage(_NODE, (*_INSTALL, "node"), needs=(), beside=True),
+        Stage("set up", (*_INSTALL, "web", "browser"), needs=()),
         Stage(_ENGINE, (*_INSTALL, "engine"), beside=True),
         *LINT,
-        Stage("unit and integration tests", (*_PYTEST, *_BY_THREE, "-m", "not browser and not wheel")),
-        Stage("browser tests", (*_PYTEST, "-n", "2", "-m", "browser")),
+        Stage(
+            "unit and integration tests",
+            (*_PYTEST, *_BY_THREE, "-m", "not browser and not wheel"),
+            needs=("set up", _NODE),
+        ),
+        Stage("browser tests", (*_PYTEST, "-n", "2", "-m", "browser"), needs=("set up", _NODE)),
         Stage(
             "the wheel on a real engine",
             (*_PYTEST, "-s", "-m", "wheel", "tests/wheel", "tests/flywheel/test_trainer.py"),
