@@ -171,15 +171,20 @@ def _ports(environ: Mapping[str, str]) -> dict[str, int]:
 
 
 def _secrets(path: Path) -> dict[str, str]:
-    """Read the secrets, adding those that are missing; the file is its owner's alone."""
-    known: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    missing = {
-        name: start + secrets.token_urlsafe(32) for name, start in _SECRETS.items() if name not in known
-    }
-    if missing:
-        known |= missing
-        part = path.with_suffix(".part")
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump(known, file, indent=2)
-        part.replace(path)
+    """Read the secrets, adding those that are missing; the file is its owner's alone.
+
+    Of processes that begin at the same time, one makes them and the others read them.
+    """
+    with path.with_suffix(".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        known: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        missing = {
+            name: start + secrets.token_urlsafe(32) for name, start in _SECRETS.items() if name not in known
+        }
+        if missing:
+            known |= missing
+            part = path.with_suffix(".part")
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+                json.dump(known, file, indent=2)
+            part.replace(path)
     return known

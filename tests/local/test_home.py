@@ -2,6 +2,7 @@
 
 import json
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,13 @@ def test_secrets_are_made_once_and_are_their_owners_alone(tmp_path: Path) -> Non
     assert home(tmp_path / "new").secrets == first
     assert first["product_key"].startswith("fw-")
     assert len(set(first.values())) == len(first)
+
+
+def test_who_begins_at_the_same_time_has_the_same_secrets(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(20):
+            made = list(pool.map(lambda _: home(tmp_path / f"{number}").secrets, range(8)))  # noqa: B023
+            assert all(one == made[0] for one in made)
 
 
 def test_a_secret_of_a_later_version_joins_the_others(tmp_path: Path) -> None:
