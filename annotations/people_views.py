@@ -50,7 +50,7 @@ class JoinForm(forms.Form):
     name = forms.CharField(
         max_length=100,
         label="Your name",
-        help_text="It stands beside what you say.",
+        help_text="Whoever asked you sees it beside your answers.",
         widget=forms.TextInput(attrs={"autocomplete": "name", "autofocus": True}),
     )
 

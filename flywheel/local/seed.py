@@ -34,9 +34,8 @@ REFERENCE = "reference-reviewer"
 """Judges by the tabular list; can't sign in."""
 
 GUIDELINES = """\
-Each phrase belongs under one chapter of ICD-10-CM. **Approve** an answer only when it is the chapter's short
-name and nothing else; otherwise **Correct** it. A model that was not taught yet writes sentences, and is cut
-off in the middle: correct those too.
+Each phrase belongs under one chapter of ICD-10-CM. **Approve** an answer that is the chapter's short name
+and nothing else; otherwise **Correct** it. This model is untrained: it writes sentences, cut off half-way.
 
 - Code what is said, not what may be behind it: a *sign* without a diagnosis is **Symptoms**.
 - In pregnancy and childbed, **Pregnancy** wins; in the first 28 days of life, **Perinatal**.
@@ -65,9 +64,9 @@ def links(home: Home) -> dict[str, str]:
 
 def _people() -> dict[str, str]:
     passwords = {}
-    for name, staff in ((OPERATOR, True), (REVIEWER, False)):
+    for name, called, staff in ((OPERATOR, "The operator", True), (REVIEWER, "", False)):
         user, new = User.objects.get_or_create(
-            username=name, defaults={"is_staff": staff, "is_superuser": staff}
+            username=name, defaults={"is_staff": staff, "is_superuser": staff, "first_name": called}
         )
         if new:
             passwords[name] = secrets.token_urlsafe(12)

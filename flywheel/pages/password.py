@@ -63,7 +63,9 @@ def password(request: HttpRequest) -> HttpResponse:
         user.set_password(form.cleaned_data["new"])
         user.save(update_fields=["password"])
         update_session_auth_hash(request, user)
-        messages.success(request, f"Kept. You come back as {user.username}, with this password.")
+        messages.success(
+            request, f"Kept. You come back at {request.get_host()} as {user.username}, with this password."
+        )
         return redirect(to)
     context = {"form": form, "next": to, "leaving": "leaving" in request.GET}
     return render(request, "flywheel/password.html", context, status=422 if form.errors else 200)

@@ -1,6 +1,7 @@
 """How numbers, times and the field's words read on every page.
 
-Knows wording only. The meanings behind words are in flywheel.glossary; charts are in flywheel.charts.
+Knows wording, and from where on a count is about. The meanings behind words are in flywheel.glossary; charts
+are in flywheel.charts.
 """
 
 import math
@@ -13,6 +14,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from flywheel.glossary import MEANINGS
+from inference.queries import COUNTED
 
 register = template.Library()
 NBSP = "\N{NO-BREAK SPACE}"
@@ -35,6 +37,12 @@ def number(value: object) -> str:
     if found == int(found):
         return f"{int(found):,}"
     return f"{found:,.2f}".rstrip("0").rstrip(".")
+
+
+@register.filter
+def counted(value: int | None) -> str:
+    """A count by inference.queries: ``300``, and beyond what is counted exactly ``about 41,200``."""
+    return f"about {number(value)}" if value is not None and value > COUNTED else number(value)
 
 
 def _share(value: float) -> str:

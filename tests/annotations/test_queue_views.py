@@ -102,7 +102,7 @@ def test_reviewers_and_strangers_change_nothing(
 
 def test_the_preview_says_how_many_match_before_the_button(engineer: Client, exchanges: list[str]) -> None:
     page = engineer.get("/queues/new/", {"filter": "route:billing"}).content.decode()
-    assert "About 10 exchanges match" in page
+    assert "10 exchanges match" in page
     assert page.count("wheezing after exercise") == 3
     fragment = engineer.get("/queues/new/", {"filter": "route:nowhere"}, headers=FRAGMENT).content.decode()
     assert "No exchange matches" in fragment
@@ -131,7 +131,7 @@ def test_preview_without_script_makes_nothing_and_keeps_what_was_typed(
     answer = engineer.post("/queues/new/", form(preview="1", name="", filter="route:billing"))
     page = answer.content.decode()
     assert answer.status_code == 200
-    assert "About 10 exchanges match" in page
+    assert "10 exchanges match" in page
     assert "Is it right?" in page
     assert not Queue.objects.exists()
 

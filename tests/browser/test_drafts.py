@@ -64,6 +64,25 @@ def expect_the_correction(page: Page) -> None:
     expect(page.locator("#stage [data-edit]")).to_have_value("Respiratory tract")
 
 
+def test_what_was_typed_and_sent_by_a_key_is_no_draft(
+    visit: Visit, make_queue: MakeQueue, alice: User
+) -> None:
+    make_queue(3)
+    page = visit("/review/chapters/", alice)
+    for number, letters in enumerate(("circ", "skin"), 1):
+        press(page, "c")
+        page.keyboard.type(letters)
+        page.keyboard.press("Enter")
+        item(page, number + 1)
+    saved(page)
+    assert kept(page) == {}
+    page.goto(page.url + "?done")
+    expect(page.locator("[data-ending] h2")).to_contain_text("You judged 2")
+    expect(page.locator("#drafts")).to_be_empty()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.locator("h1")).to_have_text("Sign in")
+
+
 def test_what_was_typed_outlives_a_reload_and_the_sessions_end(
     visit: Visit, make_queue: MakeQueue, alice: User
 ) -> None:

@@ -51,7 +51,9 @@ def test_before_leaving_a_newcomer_chooses_a_password(
     expect(page.locator("form")).to_contain_text("at least 10 characters")
     page.get_by_label("A password").fill("three wise owls")
     page.keyboard.press("Enter")
-    item(page, 1)
+    expect(page.locator("main")).to_contain_text("as rita, with this password")
+    expect(page.get_by_role("link", name="Choose one")).to_have_count(0)
+    assert sideways(page) == 0
     assert User.objects.get(username="rita").check_password("three wise owls")
 
 

@@ -29,6 +29,14 @@ def test_numbers(given: object, read: str) -> None:
 
 @pytest.mark.parametrize(
     ("given", "read"),
+    [(0, "0"), (10_000, "10,000"), (10_001, "about 10,001"), (None, "–")],
+)
+def test_what_was_not_counted_exactly_says_so(given: int | None, read: str) -> None:
+    assert tags.counted(given) == read
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
     [
         (0.57, "57 %"),
         (0.046, "4.6 %"),

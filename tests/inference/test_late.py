@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inference import clickhouse, heatmap, late, queries
+from inference import clickhouse, filters, heatmap, late, queries
 from inference.clickhouse import Store, Unavailable
 from inference.drain import Drain
 from inference.engine.recorder import Recorder
@@ -120,6 +120,8 @@ def test_tokens_join_their_exchange_whichever_comes_first(
     assert (found.capture, found.tokens_expected) == ("engine", True)
     assert not found.tokens_missing(found.stored_at + TOKENS_DEADLINE * 2)
     assert sum(day.count for day in queries.daily()) == 3
+    assert store.query("SELECT count() FROM facts").result_rows[0][0] > 3, "not merged yet"
+    assert queries.count(filters.parse("")) == queries.count(filters.parse("route:icd-chapter")) == 3
 
 
 def test_an_exchange_whose_tokens_never_come_is_missing_them_until_they_do(

@@ -25,7 +25,7 @@ ANYTHING = (4 * SIZE, 1000)
 MOST = {
     "explorer, newest: list": (10 * GRANULE, 500),
     "explorer, older": (12 * GRANULE, 500),
-    "explorer, newest: count": NOTHING,
+    "explorer, newest: count": (3 * GRANULE, 30),
     "explorer, newest: histogram": TWICE,
     "explorer, filtered: list": (10 * GRANULE, 500),
     "explorer, filtered: count": TWO_WEEKS,

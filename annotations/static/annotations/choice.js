@@ -28,7 +28,7 @@ export function enhance(select) {
   const attributes = {
     type: "text", class: "control", role: "combobox", "aria-controls": list.id, "aria-expanded": "true",
     "aria-autocomplete": "list", "aria-label": "The right answer: type a few letters", autocomplete: "off",
-    autocapitalize: "off", spellcheck: "false", placeholder: "Type a few letters, then Enter; or press one", enterkeyhint: "send",
+    autocapitalize: "off", spellcheck: "false", placeholder: "Type a few letters, then Enter; or click one", enterkeyhint: "send",
     "aria-describedby": select.getAttribute("aria-describedby"),
   };
   for (const [name, value] of Object.entries(attributes)) input.setAttribute(name, value);
@@ -104,5 +104,8 @@ export function enhance(select) {
   });
   select.hidden = true;
   select.after(input, list);
+  // Choosing sends: a button to send would ask for a second press.
+  const send = select.closest("[data-panel]")?.querySelector("[data-send]");
+  if (send) send.hidden = true;
   draw();
 }

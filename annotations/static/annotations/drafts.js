@@ -5,6 +5,7 @@ const MOST = 50;
 const OLDEST = 14 * 86_400_000;
 
 const begun = new WeakMap();
+const gone = new WeakSet(); // forms that were sent: taking them from the page fires a last change
 let over = false;
 
 // Not elements.item, which is a method.
@@ -77,6 +78,7 @@ export function restoreLetters(user, form) {
 }
 
 export function keep(user, form) {
+  if (gone.has(form)) return;
   const now = typed(form);
   const drafts = read(user);
   const item = itemOf(form);
@@ -109,7 +111,10 @@ export function forget(user, item) {
 }
 
 // Sent: the outbox has it now.
-export const sent = (user, form) => forget(user, itemOf(form));
+export function sent(user, form) {
+  gone.add(form);
+  forget(user, itemOf(form));
+}
 
 export const count = (user) => Object.keys(read(user)).length;
 

@@ -21,7 +21,7 @@ export function open(article, name) {
   const panel = panelOf(article, name);
   if (!panel) return;
   const field = panel.querySelector("[role=combobox], [data-edit]");
-  (field ?? panel).focus();
+  (field ?? panel).focus({ preventScroll: true });
   field?.select?.();
   panel.scrollIntoView({ block: "nearest" });
 }

@@ -236,6 +236,7 @@ function warn(state) {
 
 outbox.addEventListener("state", ({ detail: { state, waiting } }) => {
   const sent = document.getElementById("sent");
+  sent.hidden = false;
   const why = state === "offline" ? ", no connection" : "";
   const words = waiting ? `${waiting} waiting${why}` : "Saved";
   sent.classList.toggle("warn", waiting > 0 && why !== "");
