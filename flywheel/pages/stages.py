@@ -232,13 +232,7 @@ def stages(now: Now) -> list[Stage]:
             number(now.version.train_rows + now.version.exam_rows) if now.version else "–",
             "rows in the newest",
             _spark(DatasetVersion.objects.all(), "versions"),
-            (
-                f"{now.fresh:,} new verdicts since {now.version}."
-                if now.fresh
-                else f"{now.version} has them all."
-            )
-            if now.version
-            else "Needs verdicts.",
+            _verdicts(now),
             now.version is not None,
         ),
         Stage(
@@ -316,6 +310,14 @@ def _labels() -> list[str]:
     today = timezone.localdate()
     days = [today - timedelta(days=back) for back in range(traffic.DAYS - 1, -1, -1)]
     return [f"{day.day} {day:%b}" for day in days]
+
+
+def _verdicts(now: Now) -> str:
+    """What the datasets could be made of."""
+    one = "verdict" if now.fresh == 1 else "verdicts"
+    if now.version is None:
+        return f"{now.fresh:,} {one} to build from." if now.fresh else "Needs verdicts."
+    return f"{now.fresh:,} new {one} since {now.version}." if now.fresh else f"{now.version} has them all."
 
 
 def _spark(rows: QuerySet[Any], name: str) -> SafeString:
