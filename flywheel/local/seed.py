@@ -34,8 +34,8 @@ REFERENCE = "reference-reviewer"
 """Judges by the tabular list; can't sign in."""
 
 GUIDELINES = """\
-Each phrase belongs under one chapter of ICD-10-CM. **Approve** an answer that is the chapter's short name
-and nothing else; otherwise **Correct** it. This model is untrained: it writes sentences, cut off half-way.
+Which chapter of ICD-10-CM? **Approve** only a chapter's short name; **Correct** everything else. This model
+is untrained: it writes broken sentences.
 
 - Code what is said, not what may be behind it: a *sign* without a diagnosis is **Symptoms**.
 - In pregnancy and childbed, **Pregnancy** wins; in the first 28 days of life, **Perinatal**.

@@ -236,7 +236,7 @@ function warn(state) {
 
 outbox.addEventListener("state", ({ detail: { state, waiting } }) => {
   const sent = document.getElementById("sent");
-  sent.hidden = false;
+  if (waiting) sent.hidden = false; // nothing is saved before anything was sent
   const why = state === "offline" ? ", no connection" : "";
   const words = waiting ? `${waiting} waiting${why}` : "Saved";
   sent.classList.toggle("warn", waiting > 0 && why !== "");
