@@ -64,7 +64,7 @@ def links(home: Home) -> dict[str, str]:
 
 def _people() -> dict[str, str]:
     passwords = {}
-    for name, called, staff in ((OPERATOR, "The operator", True), (REVIEWER, "", False)):
+    for name, called, staff in ((OPERATOR, "Olga", True), (REVIEWER, "", False)):
         user, new = User.objects.get_or_create(
             username=name, defaults={"is_staff": staff, "is_superuser": staff, "first_name": called}
         )
