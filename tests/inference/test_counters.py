@@ -241,7 +241,7 @@ async def test_a_wiped_server_hears_again_what_was_spent_and_who_is_there(
     proxies: Make, valkey: Valkey
 ) -> None:
     one, two = proxies("one"), proxies("two")
-    who = key(budget=100, concurrent=2)
+    who = key(budget=100, concurrent=4)  # room for what one has ended and the other has not heard of yet
     held = await one.admit(who, 1)
     one.settle(await one.admit(who, 1), 1, 60)
     two.settle(await two.admit(who, 1), 1, 0)

@@ -54,7 +54,7 @@ async def test_a_disk_that_takes_nothing(
     engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with proxying(tmp_path, found=snapshot(engine)) as proxy:
-        monkeypatch.setattr(proxy.app.spool, "_sync", fail)
+        monkeypatch.setattr(proxy.app.spool._tail, "_sync", fail)
         for stream in (False, False, True, True):
             await asked(proxy, stream=stream)
 
