@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ _NODE, _ENGINE = "set up Node's packages", "set up the engine"
 LINT: list[Stage] = [
     Stage("lint", (_PYTHON, "-m", "ruff", "check", ".")),
     Stage("format", (_PYTHON, "-m", "ruff", "format", "--check", ".")),
-    Stage("types", (_PYTHON, "-m", "mypy"), beside=True),
+    Stage("types", (_PYTHON, "-m", "mypy")),
     Stage("imports", (str(WEB_PYTHON.with_name("lint-imports")), "--no-cache")),
 ]
 STAGES: dict[str, list[Stage]] = {
@@ -95,15 +96,23 @@ class _Running:
         self._began = time.monotonic()
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - `stop` closes it
         self._process = subprocess.Popen(stage.command, cwd=ROOT, stdout=self._said, stderr=subprocess.STDOUT)
+        self._seconds = 0.0
+        # Nobody may wait for it until long after it has ended.
+        self._watching = threading.Thread(target=self._watch, daemon=True)
+        self._watching.start()
 
     def wait(self) -> Result:
         """Says what it said, once it has ended."""
         print(f"── {self.stage.name} (begun earlier)", flush=True)
+        self._watching.join()
         code = self._process.wait()
-        seconds = time.monotonic() - self._began
         self._said.seek(0)
         print(self._said.read().decode(errors="replace"), end="", flush=True)
-        return Result(self.stage.name, seconds, code)
+        return Result(self.stage.name, self._seconds, code)
+
+    def _watch(self) -> None:
+        self._process.wait()
+        self._seconds = time.monotonic() - self._began
 
     def stop(self) -> None:
         if self._process.poll() is None:

@@ -63,6 +63,12 @@ def test_what_is_set_up_beside_is_waited_for_by_what_needs_it(capfd: pytest.Capt
         assert said.index("linted") < said.index("fetched"), "two do not talk at once"
 
 
+def test_a_stage_took_until_its_end_and_not_until_somebody_asked() -> None:
+    beside = Stage("quick", ("true",), needs=(), beside=True)
+    slow, quick = stages.run([beside, Stage("slow", ("sleep", "1"), needs=())])
+    assert quick.seconds < slow.seconds
+
+
 def test_what_nobody_waits_for_is_waited_for_at_the_end(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     beside = Stage("engine", ("sh", "-c", f"sleep 0.3; touch {mark}"), needs=(), beside=True)
