@@ -325,7 +325,7 @@ def test_how_sure_the_model_was_opens_in_the_answers_place(
 def test_a_newcomer_is_told_in_place_and_only_once(visit: Visit, make_queue: MakeQueue, alice: User) -> None:
     make_queue(4)
     page = visit("/review/chapters/", alice)
-    expect(page.locator("#stage .hint-first")).to_have_count(3)
+    expect(page.locator("#stage .hint-first")).to_have_count(2)
     press(page, "a")
     item(page, 2)
     saved(page)
