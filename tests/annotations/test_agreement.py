@@ -26,6 +26,7 @@ def units() -> list[dict[str, str]]:
     ]
 
 
+@pytest.mark.slow
 def test_alpha_is_krippendorffs() -> None:
     nominal = agreement.of(units(), order=list("12345"))
     ordinal = agreement.of(units(), "ordinal", order=list("12345"))

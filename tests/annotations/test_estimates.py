@@ -43,6 +43,7 @@ def draw(
     return made[:effort], made[effort].key
 
 
+@pytest.mark.slow
 def test_uncertain_first_does_not_bias_the_rate_and_the_interval_holds_it() -> None:
     whole, chance = traffic(), random.Random(1)
     truth, doubt = mean(w for w, _ in whole), mean(d for _, d in whole)

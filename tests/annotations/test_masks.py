@@ -107,6 +107,7 @@ def test_in_a_masked_queue_everybody_reads_masked_but_who_leads_it(
         assert MAIL in signed_in(leads).get(address).content.decode()
 
 
+@pytest.mark.slow
 def test_who_looks_on_from_outside_sees_nothing_personal(
     queue: Queue, outsider: User, alice: User, bob: User
 ) -> None:

@@ -1,5 +1,6 @@
 """Alerts on a replayed feed: what fires and what stays silent, the end of it, and telling people of it."""
 
+import functools
 import socket
 import threading
 from collections.abc import Iterator
@@ -45,6 +46,9 @@ def working(step: int) -> str:
     )
 
 
+read = functools.cache(parse)
+
+
 def replay(steps: int, engine: Any, gpu: str | None, *, begin: int = 0) -> set[str]:
     """Ten seconds a step: an engine's page by step (None: away) and its GPU. Returns the rules that fire."""
     Upstream.objects.get_or_create(
@@ -54,8 +58,8 @@ def replay(steps: int, engine: Any, gpu: str | None, *, begin: int = 0) -> set[s
 
     def ask(urls: list[str]) -> list[Page]:
         text = engine(at)
-        page = parse(text) if text is not None else Page(why="does not answer")
-        return [page, *([parse(gpu)] if gpu else [])]
+        page = read(text) if text is not None else Page(why="does not answer")
+        return [page, *([read(gpu)] if gpu else [])]
 
     watch = Watch(ask, lambda: 10.0 * at)
     for step in range(begin, begin + steps):

@@ -160,6 +160,7 @@ def test_a_store_that_is_away_or_empty_is_unavailable_a_mistake_is_not(
         clickhouse.connect("http://127.0.0.1:9/a;b")
 
 
+@pytest.mark.slow
 def test_a_store_that_does_not_let_us_in_is_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -149,6 +149,7 @@ def quickly(made: Plan, chunks: list[bytes]) -> tuple[bytes, bytes]:
     return sent, running.held()
 
 
+@pytest.mark.slow
 @settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
 @given(streams(), st.lists(st.floats(0, 1), max_size=6))
 def test_a_stream_cut_in_bytes_is_the_one_read_as_json(

@@ -114,6 +114,7 @@ async def test_whatever_web_says_the_proxy_serves_on_and_starts_from_what_it_kep
             await load.stop()
             assert {status for status, _ in load.answers} == {200}
             kept = tmp_path / "proxy"
+            await until(lambda: orjson.loads((kept / "snapshot.json").read_bytes())["version"] == 3)
             shutil.rmtree(kept)
             kept.write_bytes(b"")  # a place where nothing can be kept
             web.found = {**snapshot(url), "version": 4}

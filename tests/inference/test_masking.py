@@ -79,6 +79,7 @@ def test_finds_lie_apart_and_in_order(text: str) -> None:
     assert ends == sorted(ends)
 
 
+@pytest.mark.slow
 def test_a_text_made_to_be_slow_is_still_searched_once() -> None:
     """Of what every form begins with. Past the limit nothing is checked, and nothing is let through."""
     for piece in ("4111 1111 1111 1111 ", "1 ", "a@", "AB12 ", "12-"):

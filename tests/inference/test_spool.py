@@ -529,6 +529,7 @@ def flip(data: bytes, at: int) -> bytes:
     return data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sizes=st.lists(st.integers(0, 150_000), min_size=1, max_size=5), data=st.data())
 def test_a_flipped_byte_costs_at_most_its_exchange_and_is_reported(
@@ -569,6 +570,7 @@ async def test_a_damaged_end_holds_no_segment_back(tmp_path: Path, place: int) -
     await spool.stop()
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sizes=st.lists(st.integers(0, 150_000), min_size=1, max_size=5), data=st.data())
 def test_a_torn_tail_costs_only_what_was_not_wholly_written(

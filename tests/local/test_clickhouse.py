@@ -263,6 +263,7 @@ def test_reading_by_get_writes_nothing(clickhouse_process: ClickHouseProcess, cl
     assert client.command("SELECT count() FROM t") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "header", [{"Origin": "https://elsewhere.example"}, {"Sec-Fetch-Site": "cross-site"}]
 )
@@ -297,6 +298,7 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
         assert engine.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_folder_has_one_owner_and_the_second_is_told(clickhouse_process: ClickHouseProcess) -> None:
     command = [sys.executable, "-m", "flywheel.local.clickhouse", "--port", "0", "--path"]
     second = subprocess.run(
@@ -315,6 +317,7 @@ def test_a_folder_has_one_owner_and_the_second_is_told(clickhouse_process: Click
     assert "CLICKHOUSE_PASSWORD" in exposed.stderr
 
 
+@pytest.mark.slow
 def test_a_password_is_asked_for_when_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLICKHOUSE_PASSWORD", "s3cret")
     engine = ClickHouseProcess(tmp_path / "engine")
