@@ -59,8 +59,8 @@ _NODE, _ENGINE = "set up Node's packages", "set up the engine"
 LINT: list[Stage] = [
     Stage("lint", (_PYTHON, "-m", "ruff", "check", ".")),
     Stage("format", (_PYTHON, "-m", "ruff", "format", "--check", ".")),
-    Stage("types", (_PYTHON, "-m", "mypy")),
-    Stage("imports", (str(WEB_PYTHON.with_name("lint-imports")), "--no-cache")),
+    Stage("types", (_PYTHON, "-m", "mypy"), beside=True),
+    Stage("imports", (str(WEB_PYTHON.with_name("lint-imports")), "--no-cache"), beside=True),
 ]
 STAGES: dict[str, list[Stage]] = {
     "check": [

@@ -173,10 +173,15 @@ class Run:
             ids[row, :n], mask[row, :n] = torch.tensor(example.ids), 1
             labels[row, example.prompt : n] = ids[row, example.prompt : n]
         ids, mask, labels = ids.to(self.device), mask.to(self.device), labels.to(self.device)
+        # Where no row has an answer yet, nobody needs a value for each word there is.
+        told = longest - min(e.prompt for e in batch) + 1
         with self.autocast():
-            logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-        scored = labels[:, 1:] != IGNORED
-        return torch.nn.functional.cross_entropy(logits[:, :-1][scored].float(), labels[:, 1:][scored])
+            logits = self.model(
+                input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=told
+            ).logits
+        labels = labels[:, 1 - told :]
+        scored = labels != IGNORED
+        return torch.nn.functional.cross_entropy(logits[:, :-1][scored].float(), labels[scored])
 
     # Steps
 

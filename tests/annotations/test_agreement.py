@@ -39,6 +39,7 @@ def test_alpha_is_krippendorffs() -> None:
     assert nominal.items == 11, "the last was judged by one"
 
 
+@pytest.mark.slow
 def test_the_interval_comes_from_the_items() -> None:
     many = agreement.of(units() * 12, order=list("12345"))
     few = agreement.of(units(), order=list("12345"))

@@ -106,6 +106,7 @@ def test_a_queue_may_show_it_before(make_queue: MakeQueue, alice: User) -> None:
     assert "It may be wrong" in page
 
 
+@pytest.mark.slow
 def test_agreement_with_people_is_measured_and_shown(make_queue: MakeQueue, alice: User) -> None:
     queue = make_queue(6, suggested_by=MODEL)
     assert suggestions.agreed(queue) is None

@@ -145,7 +145,7 @@ def addresses(wheel: Wheel) -> list[tuple[str, User | None]]:
 
 
 def test_axe_finds_nothing_on_any_page(visit: Visit, home: Path, stored: Exchange) -> None:
-    wheel = wheel_data.turn("rolled_out", home)
+    wheel = wheel_data.turn("rolled_out", home, items=96)
     judged(wheel.queue, wheel.reviewer)
     seen = []
     page: Page | None = None
@@ -161,7 +161,7 @@ def test_axe_finds_nothing_on_any_page(visit: Visit, home: Path, stored: Exchang
 
 @pytest.mark.parametrize("width", [1440, 390])
 def test_axe_finds_nothing_while_reviewing(visit: Visit, home: Path, width: int) -> None:
-    wheel = wheel_data.turn("judged", home)
+    wheel = wheel_data.turn("judged", home, items=96)
     queue, rita = wheel.queue, wheel.reviewer
     queue.reviewers.add(rita)
     queue.reasons, queue.guidelines, queue.also = ["Wrong"], "Choose **one**.", ASKS

@@ -55,7 +55,7 @@ def press(page: Page, name: str) -> None:
 
 
 def test_build_by_keyboard(visit: Visit, home: Path) -> None:
-    wheel = wheel_data.turn("judged", home)
+    wheel = wheel_data.turn("judged", home, items=96)
     page = visit("/datasets/", wheel.engineer)
     press(page, "Build the first version")
     expect(page.locator("h1")).to_have_text("Build a dataset version")
@@ -68,7 +68,7 @@ def test_build_by_keyboard(visit: Visit, home: Path) -> None:
 
 
 def test_changing_a_field_draws_the_plan_anew_and_keeps_the_focus(visit: Visit, home: Path) -> None:
-    wheel = wheel_data.turn("judged", home)
+    wheel = wheel_data.turn("judged", home, items=96)
     page = visit("/datasets/new/", wheel.engineer)
     page.get_by_label("Rows for the exam").fill("30")
     page.keyboard.press("Tab")
@@ -80,7 +80,7 @@ def test_changing_a_field_draws_the_plan_anew_and_keeps_the_focus(visit: Visit, 
 
 
 def test_a_filter_not_understood_is_said_beside_it_while_it_is_typed(visit: Visit, home: Path) -> None:
-    wheel = wheel_data.turn("judged", home)
+    wheel = wheel_data.turn("judged", home, items=96)
     page = visit("/datasets/new/", wheel.engineer)
     line = page.get_by_label("Only exchanges that match")
     line.fill("colour:red")
@@ -93,7 +93,7 @@ def test_a_filter_not_understood_is_said_beside_it_while_it_is_typed(visit: Visi
 
 
 def test_what_was_typed_is_shown_before_it_can_be_built(visit: Visit, home: Path) -> None:
-    wheel = wheel_data.turn("judged", home)
+    wheel = wheel_data.turn("judged", home, items=96)
     page = visit("/datasets/new/", wheel.engineer)
     build = page.get_by_role("button", name="Build version 1")
     expect(build).to_be_enabled()
@@ -115,7 +115,7 @@ def test_what_was_typed_is_shown_before_it_can_be_built(visit: Visit, home: Path
 
 
 def test_train_by_keyboard_and_follow_it(visit: Visit, home: Path) -> None:
-    wheel = wheel_data.turn("dataset", home)
+    wheel = wheel_data.turn("dataset", home, items=96)
     wheel_data.keep_base(wheel)
     page = visit("/", wheel.engineer)
     press(page, "Train")
@@ -132,7 +132,7 @@ def test_train_by_keyboard_and_follow_it(visit: Visit, home: Path) -> None:
 
 
 def test_evaluate_by_keyboard(visit: Visit, home: Path) -> None:
-    wheel = wheel_data.turn("trained", home)
+    wheel = wheel_data.turn("trained", home, items=96)
     page = visit("/", wheel.engineer)
     press(page, "Evaluate")
     press(page, "Evaluate")
@@ -140,7 +140,7 @@ def test_evaluate_by_keyboard(visit: Visit, home: Path) -> None:
 
 
 def test_a_number_of_an_evaluation_opens_its_cases(visit: Visit, home: Path) -> None:
-    wheel = wheel_data.turn("evaluated", home)
+    wheel = wheel_data.turn("evaluated", home, items=96)
     page = visit(wheel.evaluation.get_absolute_url(), wheel.engineer)
     page.locator(".cell", has_text="gained").click()
     expect(page.locator(".lead")).to_contain_text("gained: wrong before, right now")
@@ -148,7 +148,7 @@ def test_a_number_of_an_evaluation_opens_its_cases(visit: Visit, home: Path) -> 
 
 
 def test_roll_out_and_back_by_keyboard(visit: Visit, home: Path, engine: TinyEngine) -> None:
-    wheel = wheel_data.turn("evaluated", home)
+    wheel = wheel_data.turn("evaluated", home, items=96)
     Upstream.objects.update(base_url=engine.url)
     page = visit("/", wheel.operator)
     press(page, "Roll out")
@@ -166,7 +166,7 @@ def test_roll_out_and_back_by_keyboard(visit: Visit, home: Path, engine: TinyEng
 
 
 def test_everything_works_without_script(visit: Visit, home: Path, engine: TinyEngine) -> None:
-    wheel = wheel_data.turn("evaluated", home)
+    wheel = wheel_data.turn("evaluated", home, items=96)
     Upstream.objects.update(base_url=engine.url)
     page = visit("/rollouts/new/", wheel.operator, java_script_enabled=False)
     page.get_by_label("Answers").select_option("25")
@@ -193,7 +193,7 @@ def everywhere(wheel: wheel_data.Wheel) -> list[tuple[str, User]]:
 def test_nothing_scrolls_sideways_or_hides_without_a_name(
     visit: Visit, sideways: Callable[[Page], int], home: Path, width: int
 ) -> None:
-    wheel = wheel_data.turn("rolled_out", home)
+    wheel = wheel_data.turn("rolled_out", home, items=96)
     wheel_data.keep_base(wheel)
     for path, user in everywhere(wheel):
         page = visit(path, user, width, 568)
@@ -206,7 +206,7 @@ def test_nothing_scrolls_sideways_or_hides_without_a_name(
 def test_long_names_do_not_break_a_narrow_page(
     visit: Visit, sideways: Callable[[Page], int], home: Path
 ) -> None:
-    wheel = wheel_data.turn("rolled_out", home)
+    wheel = wheel_data.turn("rolled_out", home, items=96)
     wheel.queue.name = "Q" * 90
     wheel.queue.save()
     wheel.adapter.name = "adapter-" + "x" * 100
@@ -218,7 +218,7 @@ def test_long_names_do_not_break_a_narrow_page(
 
 
 def test_the_log_does_not_jump_while_it_is_read(visit: Visit, home: Path) -> None:
-    wheel = wheel_data.turn("dataset", home)
+    wheel = wheel_data.turn("dataset", home, items=96)
     work = wheel_data.job(
         Job.Kind.TRAINING, wheel.engineer, timezone.now(), state=Job.State.RUNNING, total=96
     )

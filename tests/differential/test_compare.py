@@ -81,6 +81,7 @@ def test_how_a_stream_is_cut_is_no_difference() -> None:
     assert differs(direct, replace(joined, body=joined.body.replace(b'" symptoms"', b'""'))) == ""
 
 
+@pytest.mark.slow
 def test_shapes_are_many_and_the_same_each_time() -> None:
     made = shapes(60, (CHAT, TEXT), about_the_prompt=False)
     assert [str(shape) for shape in made] == [

@@ -45,7 +45,7 @@ def test_a_reviewer_cannot_build(home: Path) -> None:
 
 
 def test_before_the_button_stands_what_it_gives(home: Path) -> None:
-    wheel = wheel_data.turn("judged", home)
+    wheel = wheel_data.turn("judged", home, items=96)
     page = people.client(wheel.engineer).get("/datasets/new/", RECIPE).content.decode()
     assert "<b>78</b> rows to learn from and <b>10</b> for the exam would become version 1 of icd." in page
     assert "left out: not settled" in page
@@ -159,7 +159,7 @@ def test_empty_lists_lead_to_the_next_step() -> None:
 
 
 def test_a_version_shows_rows_left_out_balance_and_who_used_it(home: Path) -> None:
-    wheel = wheel_data.turn("rolled_out", home)
+    wheel = wheel_data.turn("rolled_out", home, items=96)
     page = people.client(wheel.engineer).get(wheel.version.get_absolute_url()).content.decode()
     assert "<b>64</b> rows to learn from, <b>24</b> kept for the exam, from 88 judgements." in page
     for link in (wheel.queue, wheel.run, wheel.evaluation, wheel.rollout):
@@ -180,7 +180,7 @@ def test_ten_other_rows_are_other_rows(home: Path) -> None:
 
 
 def test_what_changed_since_the_last_version(home: Path) -> None:
-    wheel = wheel_data.turn("dataset", home)
+    wheel = wheel_data.turn("dataset", home, items=96)
     client = people.client(wheel.engineer)
     asked = RECIPE | {"name": "icd-chapters", "exam_rows": "5", "train_rows": "20"}
     client.post("/datasets/new/", hidden(client.get("/datasets/new/", asked).content.decode()))

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def wheel(home: Path, settings: Settings) -> Wheel:
     settings.EVALUATION_KEY = "fw-test"
-    return wheel_data.turn("evaluated", home)
+    return wheel_data.turn("evaluated", home, items=96)
 
 
 def asked(wheel: Wheel, **changes: object) -> dict[str, str]:

@@ -60,7 +60,7 @@ def test_the_next_step_is_the_one_nearest_to_users(home: Path, upto: str, words:
 
 
 def test_an_engineer_is_not_told_to_roll_out(home: Path) -> None:
-    wheel = wheel_data.turn("evaluated", home)
+    wheel = wheel_data.turn("evaluated", home, items=96)
     page = seen(people.client(wheel.engineer))
     assert the_button(page) == (wheel.evaluation.get_absolute_url(), "See the evaluation")
     assert "an operator can roll it out" in page
@@ -144,6 +144,7 @@ def test_hostile_names_stay_text(home: Path) -> None:
     assert "&lt;script&gt;alert" in page
 
 
+@pytest.mark.slow
 def test_queries_do_not_grow_with_the_data(
     home: Path, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:

@@ -32,7 +32,7 @@ def no_trace_store(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def ready(home: Path) -> Iterator[Wheel]:
     """A candidate that the gate would ship, and an engine to make it ready on."""
-    wheel = wheel_data.turn("evaluated", home)
+    wheel = wheel_data.turn("evaluated", home, items=96)
     with serve(TinyEngine()) as engine:
         Upstream.objects.update(base_url=engine.url)
         yield wheel

@@ -24,7 +24,7 @@ LIVE = {"HX-Request": "true", "HX-Target": "live"}
 def wheel(home: Path, settings: Settings) -> Wheel:
     """A dataset version, and a base model whose files are here."""
     settings.TRAIN_PYTHON = "/bin/true"
-    made = wheel_data.turn("dataset", home)
+    made = wheel_data.turn("dataset", home, items=96)
     wheel_data.keep_base(made)
     return made
 

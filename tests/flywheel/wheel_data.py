@@ -99,7 +99,7 @@ class Wheel:
 STAGES = ("nothing", "judged", "dataset", "trained", "evaluated", "rolled_out")
 
 
-def turn(upto: str, folder: Path, *, items: int = 96, now: datetime | None = None) -> Wheel:
+def turn(upto: str, folder: Path, *, items: int = 48, now: datetime | None = None) -> Wheel:
     """The wheel up to a stage. ``folder`` takes the run's files."""
     now = now or timezone.now()
     wheel = _people_and_route(folder, now)

@@ -224,6 +224,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 def test_whatever_an_engine_answers_is_said_and_the_others_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exposition, "_PATIENCE_SECONDS", 1.0)
     monkeypatch.setattr(exposition, "_MOST_BYTES", 100_000)

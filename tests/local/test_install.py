@@ -51,6 +51,7 @@ def test_stages_go_on_after_a_failure_and_stop_without_a_set_up() -> None:
     assert [(one.name, one.code) for one in results] == [("set up", 1), ("lint", None)]
 
 
+@pytest.mark.slow
 def test_what_is_set_up_beside_is_waited_for_by_what_needs_it(capfd: pytest.CaptureFixture[str]) -> None:
     slow = ("sh", "-c", "sleep 0.5; echo fetched; exit $0")
     for code, wheel in (("0", 0), ("1", None)):
@@ -63,6 +64,7 @@ def test_what_is_set_up_beside_is_waited_for_by_what_needs_it(capfd: pytest.Capt
         assert said.index("linted") < said.index("fetched"), "two do not talk at once"
 
 
+@pytest.mark.slow
 def test_a_stage_took_until_its_end_and_not_until_somebody_asked() -> None:
     beside = Stage("quick", ("true",), needs=(), beside=True)
     slow, quick = stages.run([beside, Stage("slow", ("sleep", "1"), needs=())])
