@@ -170,7 +170,7 @@ def _ask_all(evaluation: Evaluation, exam: list[datasets.Example], lease: jobs.L
     # The client closes last: calls in flight end before their connections do.
     with _client() as client, _pool() as pool:
         cases = list(evaluation.cases.filter(_open()).select_related("row"))
-        # One arm after the other: one adapter in a batch costs the whole batch.
+        # One arm after the other: on engines without kernels for it, one adapter costs its whole batch.
         for arm in ARMS:
             model = getattr(evaluation, arm).name
             tags = f"evaluation={evaluation.pk},arm={arm}"

@@ -112,7 +112,7 @@ class CpuEngine:
             # there is no C++ compiler, and gains nothing at this size.
             TORCHDYNAMO_DISABLE="1",
             **KEEP_MEMORY,
-            VLLM_PLUGINS="lora_filesystem_resolver" + (",flywheel_capture" if self.spool else ""),
+            VLLM_PLUGINS=",".join(self._plugins()),
             VLLM_LORA_RESOLVER_CACHE_DIR=str(self.adapters),
             VLLM_ALLOW_RUNTIME_LORA_UPDATING="True",
             VLLM_NO_USAGE_STATS="1",
@@ -122,6 +122,10 @@ class CpuEngine:
         if self.spool is not None:
             env["FLYWHEEL_ENGINE_SPOOL"] = str(self.spool)
         return env
+
+    def _plugins(self) -> list[str]:
+        ours = ["flywheel_cpu_adapters", *(["flywheel_capture"] if self.spool else [])]
+        return ["lora_filesystem_resolver", *ours]
 
 
 def _cores() -> str:

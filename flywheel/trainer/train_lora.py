@@ -173,15 +173,10 @@ class Run:
             ids[row, :n], mask[row, :n] = torch.tensor(example.ids), 1
             labels[row, example.prompt : n] = ids[row, example.prompt : n]
         ids, mask, labels = ids.to(self.device), mask.to(self.device), labels.to(self.device)
-        # Where no row has an answer yet, nobody needs a value for each word there is.
-        told = longest - min(e.prompt for e in batch) + 1
         with self.autocast():
-            logits = self.model(
-                input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=told
-            ).logits
-        labels = labels[:, 1 - told :]
-        scored = labels != IGNORED
-        return torch.nn.functional.cross_entropy(logits[:, :-1][scored].float(), labels[scored])
+            logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        scored = labels[:, 1:] != IGNORED
+        return torch.nn.functional.cross_entropy(logits[:, :-1][scored].float(), labels[:, 1:][scored])
 
     # Steps
 
@@ -237,22 +232,30 @@ class Run:
         return total / len(self.watch) if self.watch else None
 
     def answers(self, count: int = 5) -> list[dict[str, str]]:
-        """What the model says by now to the first watched questions: the same each time."""
+        """What the model says by now to the first watched questions, asked together: the same each time."""
+        watched = self.watch[:count]
+        if not watched:
+            return []
         self.model.eval()
-        said = []
-        for example in self.watch[:count]:
-            prompt = torch.tensor([example.ids[: example.prompt]], device=self.device)
-            with torch.no_grad(), self.autocast():
-                out = self.model.generate(
-                    input_ids=prompt,
-                    attention_mask=torch.ones_like(prompt),
-                    do_sample=False,
-                    max_new_tokens=len(example.ids) - example.prompt + 8,
-                    pad_token_id=self.tokenizer.eos_token_id,
-                )
-            text = self.tokenizer.decode(out[0, prompt.shape[1] :], skip_special_tokens=True)
-            said.append({"question": example.question, "expected": example.answer, "answer": text.strip()})
-        return said
+        longest = max(e.prompt for e in watched)
+        ids = torch.full((len(watched), longest), self.tokenizer.eos_token_id)
+        mask = torch.zeros_like(ids)
+        for row, example in enumerate(watched):  # to the left, where they go on from
+            ids[row, longest - example.prompt :] = torch.tensor(example.ids[: example.prompt])
+            mask[row, longest - example.prompt :] = 1
+        with torch.no_grad(), self.autocast():
+            out = self.model.generate(
+                input_ids=ids.to(self.device),
+                attention_mask=mask.to(self.device),
+                do_sample=False,
+                max_new_tokens=max(len(e.ids) - e.prompt for e in watched) + 8,
+                pad_token_id=self.tokenizer.eos_token_id,
+            )
+        said = self.tokenizer.batch_decode(out[:, longest:], skip_special_tokens=True)
+        return [
+            {"question": e.question, "expected": e.answer, "answer": text.strip()}
+            for e, text in zip(watched, said, strict=True)
+        ]
 
     # Files
 
