@@ -1,10 +1,11 @@
 """Adapters on a CPU: one multiplication for each adapter of a batch, and none for the base model's tokens.
 
-vLLM's own way on CPUs (lora/ops/torch_ops) copies an adapter's weights once for every token, which costs more than
-the model itself; and a token of the base model that shares a batch with an adapter's takes slot -1, which is the
-last slot, so that with every slot in use it is answered through somebody else's adapter. The slots, the order of
-the slices and the arithmetic (float32 between the two matrices) are vLLM's. For the engine of one machine
-(flywheel/local/engine.py); on GPUs vLLM has kernels of its own, and this is not loaded.
+vLLM's own way on CPUs (lora/ops/torch_ops) copies an adapter's weights once for every token, which costs
+more than the model itself; and a token of the base model that shares a batch with an adapter's takes slot
+-1, which is the last slot, so that with every slot in use it is answered through somebody else's adapter.
+The slots, the order of the slices and the arithmetic (float32 between the two matrices) are vLLM's. For the
+engine of one machine (flywheel/local/engine.py); on GPUs vLLM has kernels of its own, and this is not
+loaded.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class ByAdapter:
         else:
             self._groups = [(slot, (slots == slot).nonzero().flatten()) for slot in used if slot >= 0]
 
-    def add_lora_linear(
+    def add_lora_linear(  # noqa: PLR0917 - vLLM's order
         self,
         y: Any,
         x: Any,

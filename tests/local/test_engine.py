@@ -26,9 +26,9 @@ def test_adapters_are_found_by_name_and_sampling_has_no_hidden_defaults(tmp_path
     command = engine(tmp_path).command()
     env = engine(tmp_path).environment({"PYTHONPATH": "/web", "PATH": "/bin"})
     assert env["VLLM_LORA_RESOLVER_CACHE_DIR"] == str(tmp_path / "adapters")
-    assert env["VLLM_PLUGINS"] == "lora_filesystem_resolver"
+    assert env["VLLM_PLUGINS"] == "lora_filesystem_resolver,flywheel_cpu_adapters"
     with_plugin = replace(engine(tmp_path), spool=tmp_path / "engine-spool").environment({})
-    assert with_plugin["VLLM_PLUGINS"] == "lora_filesystem_resolver,flywheel_capture"
+    assert with_plugin["VLLM_PLUGINS"] == "lora_filesystem_resolver,flywheel_cpu_adapters,flywheel_capture"
     assert with_plugin["FLYWHEEL_ENGINE_SPOOL"] == str(tmp_path / "engine-spool")
     assert command[command.index("--generation-config") + 1] == "vllm"
     assert env["TORCHDYNAMO_DISABLE"] == "1", "without a C++ compiler the first request would end the engine"

@@ -63,7 +63,7 @@ def test_every_token_goes_through_its_own_adapter_or_none() -> None:
 
 
 def test_why_the_engines_own_way_is_not_used() -> None:
-    """The day on which this fails, vLLM leaves the base model's tokens alone, and speed is the only reason."""
+    """The day this fails, vLLM leaves the base model's tokens alone, and speed is the only reason."""
     found = computed("theirs")
     assert isinstance(found["worst"], dict)
     assert min(found["worst"].pop(name) for name in ("with the base", "base alone")) > 0.1
