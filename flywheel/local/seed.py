@@ -34,14 +34,14 @@ REFERENCE = "reference-reviewer"
 """Judges by the tabular list; can't sign in."""
 
 GUIDELINES = """\
-Which chapter of ICD-10-CM? **Approve** only a chapter's short name; **Correct** everything else. This model
-is untrained: it writes broken sentences.
+Which chapter does the phrase belong to? **Approve** the right chapter's short name; **Correct** everything else.
+A model that has not learned yet answers in sentences.
 
-- Code what is said, not what may be behind it: a *sign* without a diagnosis is **Symptoms**.
-- In pregnancy and childbed, **Pregnancy** wins; in the first 28 days of life, **Perinatal**.
-- A malformation present at birth is **Congenital**, also in an adult.
-- What happened to the body is **Injury**; how it came about (a fall, a collision) is **External causes**.
-- Histories, screenings and circumstances are **Health factors**.
+- A *sign* without a diagnosis: **Symptoms**.
+- Pregnancy and childbed: **Pregnancy**. The first 28 days of life: **Perinatal**.
+- A malformation from birth, also in an adult: **Congenital**.
+- What happened to the body: **Injury**. How it came about: **External causes**.
+- Histories and screenings: **Health factors**.
 """
 
 
@@ -148,7 +148,7 @@ def _queue() -> None:
             "filter": f"route:{coding.ROUTE}",
             "answers": list(coding.LABELS.values()),
             "question": "Is this the right chapter?",
-            "reasons": ["Wrong chapter", "Not a chapter", "More than the label", "Question is not clinical"],
+            "reasons": ["Wrong chapter", "Not a chapter", "Question is not clinical"],
             "guidelines": GUIDELINES,
             "created_by": operator,
         },
