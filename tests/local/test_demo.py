@@ -29,7 +29,9 @@ def asked(root: Path, sql: str) -> list[tuple[object, ...]]:
         return database.execute(sql).fetchall()
 
 
-def test_it_fills_the_queue_once_and_leaves_no_process_behind(demo: Demo) -> None:
+def test_it_fills_the_queue_once_ends_whole_and_says_who_died(
+    demo: Demo, capfd: pytest.CaptureFixture[str]
+) -> None:
     demo.start()
     assert asked(demo.root, "SELECT count(*), min(answer) FROM annotations_item") == [(300, "Eye")]
     assert asked(demo.root, "SELECT base_url FROM inference_upstream") == [(demo.env["UPSTREAM"],)]
@@ -42,12 +44,6 @@ def test_it_fills_the_queue_once_and_leaves_no_process_behind(demo: Demo) -> Non
     assert "Sending" not in again
     assert "password" not in again
     assert again.count("/sign-in/") == 2
-
-
-def test_a_process_that_dies_takes_the_rest_along_and_is_named(
-    demo: Demo, capfd: pytest.CaptureFixture[str]
-) -> None:
-    demo.start()
     assert demo.process is not None
     os.kill(demo.pid_of("inference.drain"), signal.SIGKILL)
     assert demo.process.wait(timeout=60) == 1
