@@ -194,6 +194,13 @@ def last(queue: Queue, reviewer: User) -> Annotation | None:
     return judging.standing(queue, reviewer).first()
 
 
+def taken_back(item: Item, queue: Queue, reviewer: User, key: str) -> Annotation | None:
+    """What undo took back, as its giver reads it."""
+    annotation = Annotation.objects.filter(item=item, reviewer=reviewer, key=key).first()
+    mask = mask_of(item, queue, reviewer)
+    return mask.annotation(annotation) if mask and annotation else annotation
+
+
 def is_newcomer(reviewer: User) -> bool:
     """Whether this is the person's first item ever, in any queue."""
     return not Annotation.objects.filter(reviewer=reviewer).exists()

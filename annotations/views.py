@@ -193,7 +193,7 @@ def review_undo(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
         return redirect("review-mine", queue.slug)
     if not is_fragment(request):
         return redirect("review", queue.slug)
-    context = _context(queue, user) | {"undone": True}
+    context = _context(queue, user) | {"undone": showing.taken_back(item, queue, user, request.POST["key"])}
     place = leases.held(queue, user).filter(item=item).first()
     context["showings"] = [showing.of(place, queue, user, context["progress"].next_number)] if place else []
     return render(request, "annotations/reply.html", context)

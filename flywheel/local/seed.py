@@ -34,11 +34,10 @@ REFERENCE = "reference-reviewer"
 """Judges by the tabular list; can't sign in."""
 
 GUIDELINES = """\
-Which chapter does the phrase belong to? **Approve** the right chapter's short name; **Correct** everything else.
-A model that has not learned yet answers in sentences.
+Which chapter does the phrase belong to? An answer is right if it is that chapter's short name, nothing else.
 
 - A *sign* without a diagnosis: **Symptoms**.
-- Pregnancy and childbed: **Pregnancy**. The first 28 days of life: **Perinatal**.
+- Pregnancy and childbirth: **Pregnancy**. What begins in the first 28 days of life: **Perinatal**.
 - A malformation from birth, also in an adult: **Congenital**.
 - What happened to the body: **Injury**. How it came about: **External causes**.
 - Histories and screenings: **Health factors**.

@@ -67,5 +67,8 @@ def password(request: HttpRequest) -> HttpResponse:
             request, f"Kept. You come back at {request.get_host()} as {user.username}, with this password."
         )
         return redirect(to)
-    context = {"form": form, "next": to, "leaving": "leaving" in request.GET}
+    leaving = "leaving" in request.GET
+    if leaving:
+        form.fields["new"].widget.attrs.pop("autofocus", None)
+    context = {"form": form, "next": to, "leaving": leaving}
     return render(request, "flywheel/password.html", context, status=422 if form.errors else 200)

@@ -114,7 +114,7 @@ def test_the_page_shows_the_item_and_no_reload_changes_it(make_queue: MakeQueue,
     one, two = (client.get(url) for _ in range(2))
     page = one.content.decode()
     assert "wheezing, case 1" in page
-    assert "0 of 5" in page
+    assert " left" not in page, "a newcomer has nobody's figures to read"
     assert "<strong>chapter</strong>" in page
     assert one["Cache-Control"] == "no-store"
     assert one.context["showings"][0].key == two.context["showings"][0].key
@@ -169,7 +169,8 @@ def test_without_script_a_judgement_is_a_plain_form(make_queue: MakeQueue, alice
         ("reject", "", "Wrong chapter", "", None),
         ("correct", "Skin", "", "rash", 3.5),
     ]
-    client.post(reverse("review-undo", args=[queue.slug]), {"key": third.key})
+    undone = client.post(reverse("review-undo", args=[queue.slug]), {"key": third.key}, headers=FRAGMENT)
+    assert "Taken back: Corrected to “Skin”" in undone.content.decode()
     assert leases.reserve(queue, alice)[0].item == third.item
 
 
@@ -180,7 +181,7 @@ def test_a_fragment_brings_progress_and_what_the_page_does_not_hold(
     a, b, c = leases.reserve(queue, alice)
     answer = post(signed_in(alice), a, "approve", held=f"{b.key},{c.key}", headers=FRAGMENT)
     page = answer.content.decode()
-    assert "1 of 5" in page
+    assert "1 by you · 4 left" in page
     assert "<html" not in page
     assert "case 4" in page
     assert "case 2" not in page
@@ -251,7 +252,7 @@ def test_the_endings(make_queue: MakeQueue, alice: User, bob: User) -> None:
     for place in leases.reserve(queue, bob):
         judging.judge(place.item, bob, place.key, Judgement("approve"))
     assert "Nothing waits for you" in client.get(url).content.decode()
-    assert "You judged 2 in 1 minute" in signed_in(bob).get(url + "?done").content.decode()
+    assert "you judged 2 in 1 minute" in signed_in(bob).get(url + "?done").content.decode()
     queue.change_state("open", "paused", bob)
     page = client.get(url).content.decode()
     assert "This queue is paused" in page

@@ -44,7 +44,7 @@ def test_before_leaving_a_newcomer_chooses_a_password(
     page.get_by_role("button", name="Begin").click()
     item(page, 1)
     page.goto(page.url + "?done")
-    page.get_by_role("link", name="Choose one").click()
+    page.get_by_role("link", name="choose a password").click()
     assert sideways(page) == 0
     page.keyboard.type("short")
     page.keyboard.press("Enter")
@@ -52,7 +52,7 @@ def test_before_leaving_a_newcomer_chooses_a_password(
     page.get_by_label("A password").fill("three wise owls")
     page.keyboard.press("Enter")
     expect(page.locator("main")).to_contain_text("as rita, with this password")
-    expect(page.get_by_role("link", name="Choose one")).to_have_count(0)
+    expect(page.get_by_role("link", name="choose a password")).to_have_count(0)
     assert sideways(page) == 0
     assert User.objects.get(username="rita").check_password("three wise owls")
 

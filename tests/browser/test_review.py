@@ -61,7 +61,7 @@ def test_five_items_are_judged_by_keys_alone(visit: Visit, make_queue: MakeQueue
     press(page, "n", "1")
     item(page, 6)
     saved(page)
-    expect(page.locator("#progress")).to_contain_text("5 of 8")
+    expect(page.locator("#progress")).to_contain_text("5 by you · 3 left")
     assert said() == [
         ("approve", "", ""),
         ("reject", "", "Not one answer"),
@@ -80,7 +80,7 @@ def test_undo_brings_the_last_one_back(visit: Visit, make_queue: MakeQueue, alic
     expect(page.locator("#last")).to_contain_text("Approved the last one")
     press(page, "z")
     item(page, 1)
-    expect(page.locator("#last")).to_contain_text("Taken back; here it is again")
+    expect(page.locator("#last")).to_contain_text("Taken back: Approved")
     expect(page.locator("#stage")).to_contain_text("case 1")
     press(page, "r", "1")
     item(page, 2)
