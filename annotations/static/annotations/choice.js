@@ -16,6 +16,9 @@ export function matches(labels, typed) {
   return [...found.sort((a, b) => first(a) - first(b)), ...rest];
 }
 
+const HINT = matchMedia("(pointer: coarse)").matches
+  ? "Tap one, or type a few letters" : "Type a few letters, then Enter; or click one";
+
 export function enhance(select) {
   if (select.hidden) return;
   const labels = [...select.options].map((option) => option.value).filter(Boolean);
@@ -28,7 +31,7 @@ export function enhance(select) {
   const attributes = {
     type: "text", class: "control", role: "combobox", "aria-controls": list.id, "aria-expanded": "true",
     "aria-autocomplete": "list", "aria-label": "The right answer: type a few letters", autocomplete: "off",
-    autocapitalize: "off", spellcheck: "false", placeholder: "Type a few letters, then Enter; or click one", enterkeyhint: "send",
+    autocapitalize: "off", spellcheck: "false", placeholder: HINT, enterkeyhint: "send",
     "aria-describedby": select.getAttribute("aria-describedby"),
   };
   for (const [name, value] of Object.entries(attributes)) input.setAttribute(name, value);
