@@ -79,6 +79,11 @@ class Invitation(models.Model):
     def __str__(self) -> str:
         return f"invitation {self.pk} to {self.queue}"
 
+    @property
+    def is_usable(self) -> bool:
+        """Neither used nor taken back nor expired."""
+        return self.used_at is None and self.revoked_at is None and self.expires_at > timezone.now()
+
 
 def _hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
@@ -105,11 +110,8 @@ def waiting(queue: "Queue") -> models.QuerySet[Invitation]:
 
 
 def invitation(token: str) -> Invitation | None:
-    """The usable invitation of a link, or None: used, taken back, expired or made up."""
-    found = Invitation.objects.filter(
-        hash=_hash(token), used_at=None, revoked_at=None, expires_at__gt=timezone.now()
-    )
-    return found.select_related("queue", "made_by").first()
+    """The invitation of a link, usable or not; None: made up."""
+    return Invitation.objects.filter(hash=_hash(token)).select_related("queue", "made_by").first()
 
 
 def accept(found: Invitation, person: User) -> bool:

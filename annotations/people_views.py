@@ -169,18 +169,23 @@ def join(request: HttpRequest, token: str) -> HttpResponse:
     Opening it uses nothing up: mail programs look at links before people do.
     """
     found = people.invitation(token)
-    if found is None:
-        return render(request, "annotations/join_refused.html", status=410)
+    if found is None or not found.is_usable:
+        return _refused(request, found)
     known = isinstance(request.user, User)
     form = None if known else JoinForm(request.POST or None)
     if request.method == "POST" and (form is None or form.is_valid()):
         person = _taken(request, found, form)
         if person is None:
-            return render(request, "annotations/join_refused.html", status=410)
+            return _refused(request, people.invitation(token))
         return redirect(_landing(found))
     status = 422 if form is not None and form.errors else 200
     context = {"invitation": found, "queue": found.queue, "form": form, "token": token}
     return render(request, "annotations/join.html", context, status=status)
+
+
+def _refused(request: HttpRequest, found: Invitation | None) -> HttpResponse:
+    """Says which of the reasons it is to whoever holds the link."""
+    return render(request, "annotations/join_refused.html", {"invitation": found}, status=410)
 
 
 def _taken(request: HttpRequest, found: Invitation, form: JoinForm | None) -> User | None:

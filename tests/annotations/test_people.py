@@ -132,8 +132,18 @@ def test_the_secret_is_not_kept(make_queue: MakeQueue, carol: User) -> None:
     assert all(token not in str(value) for value in kept.values())
 
 
-@pytest.mark.parametrize("why", ["used", "revoked", "expired", "made up"])
-def test_a_link_that_is_over_lets_nobody_in(make_queue: MakeQueue, carol: User, why: str) -> None:
+@pytest.mark.parametrize(
+    ("why", "words"),
+    [
+        ("used", "If that was you, sign in"),
+        ("revoked", "Carol took it back"),
+        ("expired", "It ended"),
+        ("made up", "Nobody here made this link"),
+    ],
+)
+def test_a_link_that_is_over_lets_nobody_in_and_says_why(
+    make_queue: MakeQueue, carol: User, why: str, words: str
+) -> None:
     queue = make_queue()
     token = token_of(queue, carol)
     if why == "used":
@@ -148,6 +158,7 @@ def test_a_link_that_is_over_lets_nobody_in(make_queue: MakeQueue, carol: User, 
     for answer in (Client().get(url), Client().post(url, NEW)):
         assert answer.status_code == 410
         assert "no longer works" in answer.content.decode()
+        assert words in answer.content.decode()
     assert not User.objects.filter(username="new-comer").exists()
 
 
