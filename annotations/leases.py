@@ -118,6 +118,11 @@ def release(assignment_id: int, queue: Queue) -> bool:
     return places.delete()[0] == 1
 
 
+def give_up(queue: Queue, reviewer: User) -> int:
+    """Let others have what is reserved for a person who stops for now; how many items."""
+    return held(queue, reviewer).delete()[0]
+
+
 def reassign(assignment_id: int, queue: Queue, to: User) -> bool:
     """Give an unfinished place to another reviewer, under a new key; its holder's late answer is then lost.
 

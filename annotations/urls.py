@@ -12,6 +12,7 @@ urlpatterns = [
     path("review/<slug:slug>/drafts/", draft_views.review_drafts, name="review-drafts"),
     path("review/<slug:slug>/judge/", views.review_judge, name="review-judge"),
     path("review/<slug:slug>/undo/", views.review_undo, name="review-undo"),
+    path("review/<slug:slug>/finish/", views.review_finish, name="review-finish"),
     path("review/<slug:slug>/ask/", views.review_ask, name="review-ask"),
     path("review/<slug:slug>/mine/", views.review_mine, name="review-mine"),
     path("review/<slug:slug>/sureness/", views.review_sureness, name="review-sureness"),

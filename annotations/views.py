@@ -16,6 +16,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.request import QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
@@ -197,6 +198,14 @@ def review_undo(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
     place = leases.held(queue, user).filter(item=item).first()
     context["showings"] = [showing.of(place, queue, user, context["progress"].next_number)] if place else []
     return render(request, "annotations/reply.html", context)
+
+
+@require_POST
+@reviewer_only
+def review_finish(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
+    """Enough for now: what is reserved is free for others at once, not when its time is over."""
+    leases.give_up(queue, user)
+    return redirect(reverse("review", args=[queue.slug]) + "?done")
 
 
 @require_POST

@@ -34,7 +34,7 @@ REFERENCE = "reference-reviewer"
 """Judges by the tabular list; can't sign in."""
 
 GUIDELINES = """\
-Which chapter does the phrase belong to? An answer is right if it is that chapter's short name, nothing else.
+Which chapter does the phrase belong to? An answer is right if it names that chapter and nothing else.
 
 - A *sign* without a diagnosis: **Symptoms**.
 - Pregnancy and childbirth: **Pregnancy**. What begins in the first 28 days of life: **Perinatal**.

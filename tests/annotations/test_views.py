@@ -181,7 +181,7 @@ def test_a_fragment_brings_progress_and_what_the_page_does_not_hold(
     a, b, c = leases.reserve(queue, alice)
     answer = post(signed_in(alice), a, "approve", held=f"{b.key},{c.key}", headers=FRAGMENT)
     page = answer.content.decode()
-    assert "1 by you · 4 left" in page
+    assert " · 4 left for all" in page
     assert "<html" not in page
     assert "case 4" in page
     assert "case 2" not in page
@@ -257,6 +257,25 @@ def test_the_endings(make_queue: MakeQueue, alice: User, bob: User) -> None:
     page = client.get(url).content.decode()
     assert "This queue is paused" in page
     assert "Bob paused it" in page
+
+
+def test_who_stops_leaves_nothing_reserved(
+    make_queue: MakeQueue, alice: User, bob: User, mallory: User
+) -> None:
+    queue = make_queue(3)
+    first = leases.reserve(queue, alice)[0]
+    judging.judge(first.item, alice, first.key, Judgement("approve"))
+    leases.reserve(queue, bob)
+    leases.give_up(queue, bob)
+    leases.reserve(queue, alice)
+    assert leases.reserve(queue, bob) == []
+    url = reverse("review-finish", args=[queue.slug])
+    assert signed_in(mallory).post(url).status_code == 404
+    assert signed_in(alice).get(url).status_code == 405
+    answer = signed_in(alice).post(url)
+    assert answer["Location"].endswith("?done")
+    assert len(leases.reserve(queue, bob)) == 2
+    assert Annotation.objects.count() == 1
 
 
 def test_mine_is_newest_first_and_only_ones_own(make_queue: MakeQueue, alice: User, bob: User) -> None:

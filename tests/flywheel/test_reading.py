@@ -239,6 +239,7 @@ PAGES = [
     Page("review-drafts", AS_REVIEWER, desk),
     Page("review-judge", POSTED, desk),
     Page("review-undo", POSTED, desk),
+    Page("review-finish", POSTED, desk),
     Page("review-ask", POSTED, desk),
     Page("review-mine", AS_REVIEWER, desk, reviewers_own=True),
     Page("review-sureness", (302, 404, 404, 404, 404), desk),
