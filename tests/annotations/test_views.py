@@ -274,6 +274,7 @@ def test_who_stops_leaves_nothing_reserved(
     assert signed_in(alice).get(url).status_code == 405
     answer = signed_in(alice).post(url)
     assert answer["Location"].endswith("?done")
+    assert f'name="key" value="{first.key}"' in signed_in(alice).get(answer["Location"]).content.decode()
     assert len(leases.reserve(queue, bob)) == 2
     assert Annotation.objects.count() == 1
 
