@@ -22,6 +22,8 @@ from inference.queries import Span, StoredExchange
 
 AGAIN = ("chat", "completions")
 """Surfaces whose requests can be tried on another version."""
+MOST_MESSAGES = 1000
+"""Of a conversation with more, the middle is left out of the page."""
 SHOWN_PARAMS = ("temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "n", "stop")
 
 
@@ -80,6 +82,13 @@ def _answer(x: StoredExchange, choice: Choice, view: str, start: int) -> Answer:
     )
 
 
+def _shown(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of a conversation that no page can hold, how it begins and how it ends."""
+    if len(messages) <= MOST_MESSAGES:
+        return messages
+    return [*messages[:2], *messages[2 - MOST_MESSAGES :]]
+
+
 def context(x: StoredExchange, view: str, start: int) -> dict[str, Any]:
     """Everything that the exchange's page shows."""
     subject = Subject(UUID(str(x.exchange_id)), x.attempt, x.weights, x.route, x.hidden)
@@ -88,7 +97,8 @@ def context(x: StoredExchange, view: str, start: int) -> dict[str, Any]:
         "x": x,
         "ending": ending,
         "nothing": nothing(x),
-        "turns": reading.turns(x.messages),
+        "turns": reading.turns(_shown(x.messages)),
+        "left_out": len(x.messages) - len(_shown(x.messages)),
         "answers": answers(x, view, start),
         "tokens_differ": x.tokens_differ(timezone.now()),
         "timing": account.timing(x.seconds, x.first_token_seconds, x.completion_tokens),

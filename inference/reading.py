@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 import nh3
@@ -30,14 +31,19 @@ _SHORT = 80
 """Characters of JSON that are read as they are."""
 _IMAGE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+={0,2}")
 _LARGEST_IMAGE = 8_000_000
+_LONGEST_MARKDOWN = 200_000
+"""Characters."""
 _reader = MarkdownIt("commonmark", {"html": False, "linkify": False}).enable(["table", "strikethrough"])
 
 
 def markdown(text: str) -> str:
     """Safe HTML of untrusted Markdown: no HTML of its own, no pictures, links only to the web and to mail.
 
-    Headings are lowered below the page's own by CSS, not here.
+    Headings are lowered below the page's own by CSS, not here. A text longer than a book's chapter stays as
+    it was written, since reading it as Markdown takes seconds.
     """
+    if len(text) > _LONGEST_MARKDOWN:
+        return f"<pre>{escape(text)}</pre>"
     return nh3.clean(
         _reader.render(text),
         tags=TAGS,

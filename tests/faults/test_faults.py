@@ -68,8 +68,8 @@ def test_slow_streams_take_little_memory(tmp_path: Path) -> None:
     [
         ("no_fsync", ("--only", "power", "--cuts", "5", "--rounds", "10")),
         ("ack_early", ("--only", "power", "--cuts", "10", "--rounds", "10")),
-        ("no_dedup", ("--only", "kills", "--victims", "drain", "--kills", "5")),
-        ("early_checkpoint", ("--only", "kills", "--victims", "drain", "--kills", "5")),
+        ("no_dedup", ("--only", "kills", "--victims", "drain", "--kills", "3")),
+        ("early_checkpoint", ("--only", "kills", "--victims", "drain", "--kills", "3")),
     ],
 )
 def test_a_broken_promise_is_noticed(way: str, options: tuple[str, ...]) -> None:

@@ -251,6 +251,17 @@ def test_every_page_shows_it_as_text(drained: Drained, name: str) -> None:
     harmless(client.get(f"/exchanges/?peek={plain}").content)
 
 
+def test_a_conversation_without_end_is_shown_from_both_ends(drained: Drained) -> None:
+    client = Client()
+    client.force_login(people.engineer())
+    page = client.get(f"/exchanges/{drained[1]['ten thousand messages'][0]}/").content.decode()
+    assert "9,000 messages between these are not shown" in page
+    assert page.count('class="turn-label"') <= 1001
+    for words in ("turn 1<", "turn 9999<"):
+        assert words in page
+    assert "turn 500<" not in page
+
+
 def test_the_lists_show_all_of_them(drained: Drained) -> None:
     client = Client()
     client.force_login(people.engineer())

@@ -9,6 +9,13 @@ import pytest
 from inference import reading
 
 
+def test_a_text_too_long_for_markdown_stays_as_written_and_harmless() -> None:
+    html = reading.markdown("**<script>alert(1)</script>** " * 10_000)
+    assert html.startswith("<pre>**&lt;script&gt;")
+    assert "<script" not in html
+    assert "<strong>" not in html
+
+
 @pytest.mark.parametrize(
     "hostile",
     [
