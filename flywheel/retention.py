@@ -72,6 +72,11 @@ def preview(now: datetime | None = None) -> list[Due]:
     )
 
 
+def gone() -> list[tuple[str, int]]:
+    """Deleted and renamed routes that still have exchanges, and how many. Raises Unavailable."""
+    return retention.gone(clickhouse.connect(), list(Route.objects.values_list("name", flat=True)))
+
+
 def run(now: datetime | None = None) -> Expiry | None:
     """Begin to remove what is due; None when nothing was, or an earlier run is still at work.
 

@@ -169,6 +169,17 @@ def due(store: Store, policies: Sequence[Policy], run: UUID, now: datetime) -> l
     return found
 
 
+def gone(store: Store, routes: Sequence[str]) -> list[tuple[str, int]]:
+    """Routes that are no more and still have exchanges, and how many: nobody's days apply to them."""
+    rows = store.query(
+        "SELECT route, uniqExact(exchange_id) FROM facts "
+        "WHERE route != '' AND NOT startsWith(route, {version:String}) "
+        "AND NOT has({routes:Array(String)}, route) GROUP BY route ORDER BY route",
+        {"version": VERSION_PREFIX, "routes": list(routes)},
+    ).result_rows
+    return [(str(route), int(count)) for route, count in rows]
+
+
 def steps(store: Store, policies: Sequence[Policy], run: UUID, now: datetime) -> list[Step]:
     """The statements of a run at ``now``, oldest months first, at most ``MOST``.
 

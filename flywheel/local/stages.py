@@ -75,9 +75,9 @@ STAGES: dict[str, list[Stage]] = {
         *LINT,
         Stage(
             "unit and integration tests",
-            (*_PYTEST, *_BY_THREE, "-m", "not browser and not wheel"),
-            needs=("set up", _NODE),
+            (*_PYTEST, *_BY_THREE, "-m", "not browser and not wheel", "--ignore=tests/clients"),
         ),
+        Stage("clients that people use", (*_PYTEST, "tests/clients"), needs=("set up", _NODE)),
         Stage("browser tests", (*_PYTEST, "-n", "2", "-m", "browser"), needs=("set up", _NODE)),
         Stage(
             "the wheel on a real engine",

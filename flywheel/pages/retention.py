@@ -20,9 +20,9 @@ def index(request: HttpRequest) -> HttpResponse:
     """Days are set in the admin, on the route; this page says what they mean today."""
     try:
         due = {(one.route, one.part): one for one in retention.preview()}
-        down = False
+        gone, down = retention.gone(), False
     except Unavailable:
-        due, down = {}, True
+        due, gone, down = {}, [], True
     routes = dict(Route.objects.values_list("name", "pk"))
     rows = [
         {
@@ -47,6 +47,7 @@ def index(request: HttpRequest) -> HttpResponse:
         "total": total,
         "totals": totals,
         "down": down,
+        "gone": gone,
         "expiries": Expiry.objects.all()[:_SHOWN],
     }
     return render(request, "flywheel/retention.html", context)

@@ -170,7 +170,7 @@ def test_without_script_a_judgement_is_a_plain_form(make_queue: MakeQueue, alice
         ("correct", "Skin", "", "rash", 3.5),
     ]
     undone = client.post(reverse("review-undo", args=[queue.slug]), {"key": third.key}, headers=FRAGMENT)
-    assert "Taken back: Corrected to “Skin”" in undone.content.decode()
+    assert "Undone: Corrected to “Skin”" in undone.content.decode()
     assert leases.reserve(queue, alice)[0].item == third.item
 
 

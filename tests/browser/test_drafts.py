@@ -80,7 +80,7 @@ def test_what_was_typed_and_sent_by_a_key_is_no_draft(
     expect(page.locator("[data-ending] h2")).to_contain_text("you judged 2")
     expect(page.locator("#drafts")).to_be_empty()
     page.get_by_role("button", name="Sign out").click()
-    expect(page.locator("h1")).to_have_text("Sign in")
+    expect(page.locator("h1")).to_have_text("You are signed out")
 
 
 def test_what_was_typed_outlives_a_reload_and_the_sessions_end(

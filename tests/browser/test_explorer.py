@@ -71,6 +71,7 @@ def test_enter_shows_beside_j_shows_the_next_and_escape_closes(visit: Visit) -> 
     expect(panel).to_contain_text("wheezing after exercise 10")
     page.go_back()
     expect(panel).to_contain_text("wheezing after exercise 11")
+    page.wait_for_function("document.readyState === 'complete'")  # its scripts have run
     page.keyboard.press("Escape")
     expect(panel).to_be_hidden()
     assert "peek" not in page.url

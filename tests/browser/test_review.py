@@ -80,7 +80,7 @@ def test_undo_brings_the_last_one_back(visit: Visit, make_queue: MakeQueue, alic
     expect(page.locator("#last")).to_contain_text("Approved the last one")
     press(page, "z")
     item(page, 1)
-    expect(page.locator("#last")).to_contain_text("Taken back: Approved")
+    expect(page.locator("#last")).to_contain_text("Undone: Approved")
     expect(page.locator("#stage")).to_contain_text("case 1")
     press(page, "r", "1")
     item(page, 2)

@@ -205,6 +205,19 @@ def test_calls_by_a_versions_name_go_by_the_fewest_days_of_any_route(store: Stor
     assert gone not in left
 
 
+def test_what_a_deleted_route_left_is_told_and_kept(store: Store, tmp_path: Path) -> None:
+    Route.objects.create(name="icd-chapter", bodies_days=10, tokens_days=10, metadata_days=30)
+    keep(store, tmp_path, 400, 401, route="deleted")
+    keep(store, tmp_path, 1)
+    assert retention.gone() == [("deleted", 2)]
+    client = Client()
+    client.force_login(people.operator())
+    page = client.get("/retention/").content.decode()
+    assert "2 exchanges kept for ever" in page
+    run_all()
+    assert rows(store)["exchanges"] == 3
+
+
 def test_what_was_refused_before_it_had_a_route_goes_by_the_fewest_days(store: Store, tmp_path: Path) -> None:
     Route.objects.create(name="icd-chapter", bodies_days=10, tokens_days=10, metadata_days=30)
     Route.objects.create(name="other", bodies_days=20, tokens_days=20)
