@@ -51,6 +51,15 @@ def test_stages_go_on_after_a_failure_and_stop_without_a_set_up() -> None:
     assert [(one.name, one.code) for one in results] == [("set up", 1), ("lint", None)]
 
 
+def test_compiled_files_are_kept_whatever_the_shell_says(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    said = ("sh", "-c", "echo ${PYTHONDONTWRITEBYTECODE-kept}")
+    stages.run([Stage("lint", said, needs=()), Stage("types", said, needs=(), beside=True)])
+    assert capfd.readouterr().out.count("kept") == 2
+
+
 @pytest.mark.slow
 def test_what_is_set_up_beside_is_waited_for_by_what_needs_it(capfd: pytest.CaptureFixture[str]) -> None:
     slow = ("sh", "-c", "sleep 0.5; echo fetched; exit $0")

@@ -52,6 +52,16 @@ class Case:
     def surface(self) -> str:
         return "chat" if "chat" in self.path else "completions"
 
+    @property
+    def tries(self) -> int:
+        """How often it is asked at most, until both ways give the same bits.
+
+        What one request has several of reaches the engine one by one, in one batch or in two, and a product
+        is rounded by its batch's shape: each time another way. What capture gets wrong is wrong every time.
+        """
+        several = isinstance(self.body.get("prompt"), list) and isinstance(self.body["prompt"][0], str)
+        return 6 if several or self.body.get("n", 1) > 1 else 1
+
 
 def chat(
     name: str,
@@ -242,7 +252,12 @@ def run(engine: Engine, name: str, fetch: Fetch) -> Outcome:
     """One of the cases, by its name."""
     if name == SCORING:
         return compare_scoring(engine, fetch)
-    return compare(engine, next(case for case in CASES if case.name == name), fetch)
+    case = next(case for case in CASES if case.name == name)
+    for _ in range(case.tries):
+        outcome = compare(engine, case, fetch)
+        if not outcome.problems:
+            break
+    return outcome
 
 
 def stored(exchange_id: str) -> list[Tokens]:
