@@ -30,11 +30,6 @@ class Progress:
     mine: int = 0
 
     @property
-    def left(self) -> int:
-        """Items that still need this person or somebody else."""
-        return max(0, self.total - self.done)
-
-    @property
     def next_number(self) -> int:
         """The next item's number: her own count, since others judge the same queue."""
         return self.mine + 1

@@ -190,15 +190,20 @@ def reserved(queue: Queue, reviewer: User, judged: int, held: frozenset[str] = f
 
 
 def last(queue: Queue, reviewer: User) -> Annotation | None:
-    """What undo would take back."""
-    return judging.standing(queue, reviewer).first()
+    """What undo would take back, as its giver reads it."""
+    return as_read(judging.standing(queue, reviewer).first(), queue, reviewer)
 
 
 def taken_back(item: Item, queue: Queue, reviewer: User, key: str) -> Annotation | None:
     """What undo took back, as its giver reads it."""
-    annotation = Annotation.objects.filter(item=item, reviewer=reviewer, key=key).first()
-    mask = mask_of(item, queue, reviewer)
-    return mask.annotation(annotation) if mask and annotation else annotation
+    return as_read(Annotation.objects.filter(item=item, reviewer=reviewer, key=key).first(), queue, reviewer)
+
+
+def as_read(annotation: Annotation | None, queue: Queue, reviewer: User) -> Annotation | None:
+    """What somebody said, as this person reads it."""
+    if annotation and annotation.answer and access.reviews_masked(queue, reviewer):
+        return Mask(annotation.item).annotation(annotation)
+    return annotation
 
 
 def is_newcomer(reviewer: User) -> bool:

@@ -168,7 +168,8 @@ def review_judge(request: HttpRequest, queue: Queue, user: User) -> HttpResponse
             messages.success(request, reached.words)
         return redirect("review", queue.slug)
     # One that was sent again is not always the last.
-    last = judged if judged and judged.created_at >= began else showing.last(queue, user)
+    now = judged if judged and judged.created_at >= began else None
+    last = showing.as_read(now, queue, user) if now else showing.last(queue, user)
     context = {"queue": queue, "progress": so_far, "last": last, "milestone": reached, "checked": checked}
     suggested = suggestions.seen_after(last, queue)
     if last and suggested and (veil := showing.mask_of(last.item, queue, user)):

@@ -114,7 +114,7 @@ def test_the_page_shows_the_item_and_no_reload_changes_it(make_queue: MakeQueue,
     one, two = (client.get(url) for _ in range(2))
     page = one.content.decode()
     assert "wheezing, case 1" in page
-    assert " left" not in page, "a newcomer has nobody's figures to read"
+    assert " by all" not in page, "a newcomer has nobody's figures to read"
     assert "<strong>chapter</strong>" in page
     assert one["Cache-Control"] == "no-store"
     assert one.context["showings"][0].key == two.context["showings"][0].key
@@ -181,7 +181,7 @@ def test_a_fragment_brings_progress_and_what_the_page_does_not_hold(
     a, b, c = leases.reserve(queue, alice)
     answer = post(signed_in(alice), a, "approve", held=f"{b.key},{c.key}", headers=FRAGMENT)
     page = answer.content.decode()
-    assert " · 4 left for all" in page
+    assert " · 1 of 5 by all" in page
     assert "<html" not in page
     assert "case 4" in page
     assert "case 2" not in page

@@ -61,7 +61,7 @@ def test_five_items_are_judged_by_keys_alone(visit: Visit, make_queue: MakeQueue
     press(page, "n", "1")
     item(page, 6)
     saved(page)
-    expect(page.locator("#progress")).to_contain_text("5 by you · 3 left for all")
+    expect(page.locator("#progress")).to_contain_text("5 by you · 5 of 8 by all")
     assert said() == [
         ("approve", "", ""),
         ("reject", "", "Not one answer"),

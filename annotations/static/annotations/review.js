@@ -137,13 +137,15 @@ function end(ending) {
   say(ending.querySelector("h2").textContent);
 }
 
-// "Approved the last one · Undo" about what was given last, sent or not.
+// "Approved the last one · Undo", "Corrected to “Skin” · Undo" about what was given last, sent or not.
 function showLast() {
   const last = document.getElementById("last");
   const given = here().filter((entry) => entry.kind in DONE && entry.kind !== "skip").at(-1);
   if (!given || here().some((entry) => entry.kind === "undo")) return;
   last.elements.key.value = given.body.key;
-  last.querySelector(".last-words").textContent = `${DONE[given.kind]} the last one`;
+  const to = given.body.answer;
+  const words = to ? `to “${to.length > 40 ? `${to.slice(0, 39)}…` : to}”` : "the last one";
+  last.querySelector(".last-words").textContent = `${DONE[given.kind]} ${words}`;
   last.querySelector("button").disabled = false;
 }
 
