@@ -255,6 +255,8 @@ def empty_items(pks: Sequence[int], text: str = GONE, rule: str = RULE) -> None:
             **_blank(Item)
             | {
                 "messages": [{"role": "user", "content": text}],
+                "cut": False,
+                "other_cut": False,
                 "state": Item.State.FLAGGED,
                 "verdict": "",
                 "verdict_rule": rule,

@@ -3,6 +3,7 @@ from collections.abc import Mapping
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
+from django.db.models import Q
 from django.http import HttpResponse
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -11,6 +12,7 @@ from django.urls import reverse
 from annotations import judging, leases
 from annotations.judging import Judgement
 from annotations.models import Annotation, Assignment, Queue
+from flywheel import copies
 from tests.annotations.conftest import MakeQueue
 
 FRAGMENT = {"HX-Request": "true"}
@@ -147,6 +149,13 @@ def test_of_a_pair_the_side_that_was_cut_off_says_so(make_queue: MakeQueue, alic
     assert page.count("Cut off here") == 1
     assert page.index("Circulat") < page.index("Cut off here")
     assert "Respiratory" not in page[page.index("Circulat") : page.index("Cut off here")]
+
+
+def test_what_was_erased_is_not_said_to_be_cut_off(make_queue: MakeQueue, alice: User) -> None:
+    queue = make_queue(1)
+    queue.items.update(cut=True, other_cut=True)
+    copies.empty_items([queue.items.get().pk])
+    assert not queue.items.filter(Q(cut=True) | Q(other_cut=True)).exists()
 
 
 def test_without_script_a_judgement_is_a_plain_form(make_queue: MakeQueue, alice: User) -> None:
