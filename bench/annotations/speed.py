@@ -27,7 +27,8 @@ INSERT INTO annotations_item (queue_id, exchange_id, attempt, started_at, messag
     verdict_values, verdict_rule, revision, uploaded, cut, other_cut, created_at)
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %s)
 SELECT %s, printf('%%032x', i), 0, '2026-11-01 00:00:00', '[{"role": "user", "content": "wheezing, case"}]',
-    'Respiratory', '', 0, 0.1, 1, '', 1, i, 'waiting', '', '', '{}', '', 0, 0, 0, 0, '2026-11-01 00:00:00' FROM n
+    'Respiratory', '', 0, 0.1, 1, '', 1, i, 'waiting', '', '', '{}', '', 0, 0, 0, 0,
+    '2026-11-01 00:00:00' FROM n
 """
 
 
