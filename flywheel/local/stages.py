@@ -2,7 +2,8 @@
 
 Standard library only, since the first stage makes the environments that the others run in. A stage that
 fails does not keep the later ones from running, unless they stand on it: one call tells everything that is
-wrong. Most of a set-up is waiting for downloads; those of the engine and of Node go on beside other stages.
+wrong. Most of a set-up is waiting for downloads, and the rest keeps one core busy: those of the engine and of
+Node go on beside the others.
 """
 
 from __future__ import annotations
@@ -70,8 +71,8 @@ STAGES: dict[str, list[Stage]] = {
     ],
     "test": [
         Stage(_NODE, (*_INSTALL, "node"), needs=(), beside=True),
+        Stage(_ENGINE, (*_INSTALL, "engine", "model"), needs=(), beside=True),
         Stage("set up", (*_INSTALL, "web", "browser"), needs=()),
-        Stage(_ENGINE, (*_INSTALL, "engine"), beside=True),
         *LINT,
         Stage(
             "unit and integration tests",

@@ -1,6 +1,7 @@
 """A demonstration in a folder and on ports of its own, for the tests that start a real one."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,7 +10,9 @@ import threading
 import time
 from pathlib import Path
 
-from flywheel.local.home import PORTS, ROOT
+from flywheel.local.engine import BASE_MODEL
+from flywheel.local.home import PORTS, ROOT, Home
+from flywheel.local.model import RECIPE
 
 
 class Demo:
@@ -22,6 +25,11 @@ class Demo:
         self.process: subprocess.Popen[str] | None = None
 
     def install_model(self) -> None:
+        """The one that this checkout's set-up has made, or one made now."""
+        made = Home.open({}).models / BASE_MODEL
+        if (made / RECIPE).is_file():
+            shutil.copytree(made, self.root / "models" / BASE_MODEL)
+            return
         command = [sys.executable, "-m", "flywheel.local.install", "model"]
         subprocess.run(command, cwd=ROOT, env=self.env, check=True)
 
