@@ -51,8 +51,7 @@ def sample(
     )[0]
     by = "key, exchange_id" if policy.by_chance else "started_at DESC, exchange_id DESC"
     rows = ask(
-        f"SELECT exchange_id, attempt, started_at, {policy.weight(whole['means'])} AS weight, "  # noqa: S608
-        f"{chance} / weight AS key "
+        f"SELECT {_DRAWN}, {policy.weight(whole['means'])} AS weight, {chance} / weight AS key "  # noqa: S608
         f"FROM {policy.source(matching)} WHERE {matching} ORDER BY {by} LIMIT {{most:UInt32}}",
         {**values, "seed": seed, "most": limit + 1},
     )
@@ -67,29 +66,9 @@ def sample(
             weight=row["weight"],
             probability=drawn.chance(row["weight"], limit),
         )
-        for one, row in _candidates(_whole(rows[:limit]), calls)
+        for one, row in _candidates(rows[:limit], calls)
     ]
     return [one for one in found if one.tool_calls] if calls else found
-
-
-def _whole(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rest of what is drawn, read for these rows alone, by their place in the table."""
-    found: dict[tuple[str, int], dict[str, Any]] = {}
-    times = "(SELECT arrayJoin(arrayMap(at -> fromUnixTimestamp64Micro(at, 'UTC'), {times:Array(Int64)})))"
-    for start in range(0, len(rows), _NAMED):
-        part = rows[start : start + _NAMED]
-        named = {
-            "times": [microseconds(row["started_at"]) for row in part],
-            "ids": [str(row["exchange_id"]) for row in part],
-        }
-        for row in ask(
-            f"SELECT {_DRAWN} FROM facts FINAL WHERE started_at IN {times} "  # noqa: S608
-            "AND exchange_id IN {ids:Array(UUID)}",
-            named,
-        ):
-            found[str(row["exchange_id"]), row["attempt"]] = row
-    keys = [(str(row["exchange_id"]), row["attempt"]) for row in rows]
-    return [{**found[key], **row} for key, row in zip(keys, rows, strict=True) if key in found]
 
 
 def asked_the_same(filter: Filter, questions: Sequence[str]) -> list[Candidate]:  # noqa: A002

@@ -74,9 +74,7 @@ class Policy:
         return joined
 
     def means(self) -> str:
-        """The mean weight of each part, as an array to select over all that match; one alone needs none."""
-        if len(self.parts) == 1:
-            return "[1.0]"
+        """The mean weight of each part, as an array to select over all that match."""
         return f"[{', '.join(f'avg({_weight(part)})' for part in self.parts)}]"
 
     def weight(self, means: list[float]) -> str:
