@@ -169,6 +169,8 @@ def join(request: HttpRequest, token: str) -> HttpResponse:
     Opening it uses nothing up: mail programs look at links before people do.
     """
     found = people.invitation(token)
+    if found and request.user == found.used_by:
+        return redirect(_landing(found))
     if found is None or not found.is_usable:
         return _refused(request, found)
     known = isinstance(request.user, User)

@@ -93,12 +93,13 @@ def context(x: StoredExchange, view: str, start: int) -> dict[str, Any]:
     """Everything that the exchange's page shows."""
     subject = Subject(UUID(str(x.exchange_id)), x.attempt, x.weights, x.route, x.hidden)
     ending = account.ending(x.end_reason)
+    shown = _shown(x.messages)
     return {
         "x": x,
         "ending": ending,
         "nothing": nothing(x),
-        "turns": reading.turns(_shown(x.messages)),
-        "left_out": len(x.messages) - len(_shown(x.messages)),
+        "turns": reading.turns(shown),
+        "left_out": len(x.messages) - len(shown),
         "answers": answers(x, view, start),
         "tokens_differ": x.tokens_differ(timezone.now()),
         "timing": account.timing(x.seconds, x.first_token_seconds, x.completion_tokens),

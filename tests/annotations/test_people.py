@@ -162,6 +162,17 @@ def test_a_link_that_is_over_lets_nobody_in_and_says_why(
     assert not User.objects.filter(username="new-comer").exists()
 
 
+def test_who_used_it_comes_back_by_it_and_nobody_else(
+    make_queue: MakeQueue, carol: User, mallory: User
+) -> None:
+    url = reverse("join", args=[token_of(make_queue(), carol)])
+    client = Client()
+    landed = client.post(url, NEW)["Location"]
+    assert client.get(url)["Location"] == landed
+    for other in (Client(), signed_in(mallory)):
+        assert other.get(url).status_code == 410
+
+
 def test_an_account_takes_the_role_once(make_queue: MakeQueue, carol: User, mallory: User) -> None:
     queue = make_queue()
     url = reverse("join", args=[token_of(queue, carol, Role.LEAD)])
