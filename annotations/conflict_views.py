@@ -134,7 +134,7 @@ def _page(
             "sides": _sides(item, mask),
             "decided": item.adjudications.select_related("decided_by"),
             "key": new_key(),
-            "closed_list": [] if item.tools is not None else queue.answers,
+            "closed_list": [] if item.tools is not None else queue.closed_list,
             # Marks and words are given on the answer itself: of them only a side can be taken.
             "options": _options(queue) if not queue.by_verdict else [],
             "several": lead.kind == Kind.CHOICES,

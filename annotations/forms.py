@@ -21,7 +21,8 @@ _HINTS = {
     "kind": "What is asked under every answer. It stays once somebody has judged.",
     "question": "In the reviewers' words.",
     "answers": "One a line: what can be chosen, the labels, or the words of a rating's steps. Where answers "
-    "are corrected, a correction is then a choice from this list; empty, it is free text.",
+    "are corrected, a correction is then a choice from this list; empty, it is free text. What stands after "
+    "a | in a line is shown beside that answer, such as its code: Skin | L00–L99.",
     "against": "For comparing: where the second answer to the same question is found, if the exchange has no "
     "second one itself. A filter line, such as model:candidate.",
     "reasons": "One a line, at most nine: they get the keys 1 to 9. Empty: none is asked.",
@@ -87,6 +88,8 @@ class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["rule"].required = False
+        hints = self.initial.get("hints", self.instance.hints)
+        self.initial["answers"] = [_with_hint(one, hints) for one in self.initial.get("answers") or []]
         if self.instance.pk:
             self.fields["guidelines"].help_text += f" Now version {self.instance.guidelines_version}."
             if Annotation.objects.filter(item__queue=self.instance).exists():
@@ -109,6 +112,9 @@ class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean(self) -> dict[str, Any]:
         given: dict[str, Any] = super().clean() or self.cleaned_data
         if {"kind", "question", "answers"} <= given.keys():
+            self.instance.hints = {}
+            if given["kind"] == Kind.APPROVE:
+                given["answers"], self.instance.hints = _without_hints(given["answers"])
             try:
                 questions.check(Question(MAIN, given["kind"], given["question"], tuple(given["answers"])))
             except Unfit as unfit:
@@ -221,6 +227,17 @@ class NewQueueForm(SettingsForm):
         queue.save()
         self.save_m2m()
         return queue
+
+
+def _with_hint(answer: str, hints: dict[str, str]) -> str:
+    return f"{answer} | {hints[answer]}" if hints.get(answer) else answer
+
+
+def _without_hints(lines: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Answers, and hints by answer, of lines such as "Skin | L00–L99"."""
+    pairs = (line.partition("|")[::2] for line in lines)
+    named = {answer.strip(): hint.strip() for answer, hint in pairs if answer.strip()}
+    return list(named), {answer: hint for answer, hint in named.items() if hint}
 
 
 def _narrowed(line: str) -> str:

@@ -120,6 +120,11 @@ class Queue(models.Model):
         blank=True,
         help_text="The leading question's options; of a correction the closed list, empty for free text.",
     )
+    hints = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="What stands beside an answer in the closed list, such as its code.",
+    )
     also = models.JSONField(default=list, blank=True, help_text="Further questions, as Question.as_dict.")
     against = models.TextField(
         blank=True, help_text="Where the second answer of a pair comes from: a filter line."
@@ -172,6 +177,11 @@ class Queue(models.Model):
     def lead(self) -> Question:
         """The question whose answer makes the verdict."""
         return Question(questions.MAIN, self.kind, self.question, tuple(self.answers))
+
+    @property
+    def closed_list(self) -> list[tuple[str, str]]:
+        """What a correction is chosen from, each with its hint."""
+        return [(answer, self.hints.get(answer, "")) for answer in self.answers]
 
     @cached_property
     def further(self) -> list[Question]:

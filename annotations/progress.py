@@ -30,6 +30,11 @@ class Progress:
     mine: int = 0
 
     @property
+    def left(self) -> int:
+        """How many wait for her."""
+        return max(0, self.total - self.done)
+
+    @property
     def next_number(self) -> int:
         """The next item's number: her own count, since others judge the same queue."""
         return self.mine + 1

@@ -12,7 +12,7 @@ from annotations.questions import MOST_FURTHER, Question, Unfit
 
 FORMAT = "flywheel queue 1"
 FIELDS = (
-    *("name", "kind", "question", "answers", "also", "reasons", "against", "guidelines"),
+    *("name", "kind", "question", "answers", "hints", "also", "reasons", "against", "guidelines"),
     *("filter", "order", "judgements_per_item", "rule", "gold_every", "heat_map", "masked"),
     "lease_minutes",
 )
@@ -46,13 +46,15 @@ def load(content: bytes) -> dict[str, Any]:
     known = {field: found[field] for field in FIELDS if field in found}
     empty = Queue()
     for field, value in known.items():
-        kind = next(kind for kind in (bool, str, int, list) if isinstance(getattr(empty, field), kind))
+        kind = next(kind for kind in (bool, str, int, list, dict) if isinstance(getattr(empty, field), kind))
         # To Python, true is a number.
         if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
             raise NotAQueue(f"“{field}” in this file has the wrong form.")
     for field in ("answers", "reasons"):
         if not all(isinstance(line, str) for line in known.get(field, [])):
             raise NotAQueue(f"“{field}” in this file has the wrong form.")
+    if not all(isinstance(hint, str) for hint in known.get("hints", {}).values()):
+        raise NotAQueue("“hints” in this file has the wrong form.")
     known["also"] = _further(known.get("also", []))
     return known
 

@@ -3,6 +3,7 @@
 Joins a place (annotations.leases) with its reading; leaves HTML to the templates.
 """
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -119,9 +120,19 @@ class Showing:
         return any(asked.question.kind == Kind.SPANS for asked in self.asked)
 
     @property
-    def closed_list(self) -> list[str]:
-        """What a correction is chosen from; a tool call is always written."""
-        return [] if self.item.tools is not None else self.queue.answers
+    def closed_list(self) -> list[tuple[str, str]]:
+        """What a correction is chosen from, each with its hint; a tool call is always written."""
+        return [] if self.item.tools is not None else self.queue.closed_list
+
+    @property
+    def hint(self) -> str:
+        """What the closed list says of the model's answer."""
+        return dict(self.closed_list).get(self.shown.answer.strip(), "") if self.queue.by_verdict else ""
+
+    @property
+    def guideline_words(self) -> int:
+        """How many there are to read, marks of Markdown left out."""
+        return len(re.findall(r"[^\W_]+(?:[’'-][^\W_]+)*", self.queue.guidelines))
 
     @cached_property
     def suggestion(self) -> Suggestion | None:

@@ -21,6 +21,7 @@ from django.db.models import Q
 
 from flywheel import clients, datasets, jobs, statistics
 from flywheel.models import DatasetRow, DatasetVersion, Evaluation, EvaluationCase, Job
+from inference import purposes
 from inference.models import ModelVersion, Route
 
 AT_ONCE = 24
@@ -173,7 +174,7 @@ def _ask_all(evaluation: Evaluation, exam: list[datasets.Example], lease: jobs.L
         # One arm after the other: on engines without kernels for it, one adapter costs its whole batch.
         for arm in ARMS:
             model = getattr(evaluation, arm).name
-            tags = f"evaluation={evaluation.pk},arm={arm}"
+            tags = purposes.header(purposes.EVALUATION, evaluation.pk, arm=arm)
             for case in cases:
                 if getattr(case, f"{arm}_right") is None:
                     messages = by_hash[case.row.hash].messages
@@ -215,7 +216,11 @@ def _client() -> openai.OpenAI:
 
 
 def _ask(
-    client: openai.OpenAI, model: str, messages: list[dict[str, object]], max_tokens: int, tags: str
+    client: openai.OpenAI,
+    model: str,
+    messages: list[dict[str, object]],
+    max_tokens: int,
+    tags: dict[str, str],
 ) -> Said:
     """One greedy answer. Raises jobs.FailedError with what to do when there is none."""
     try:
@@ -224,7 +229,7 @@ def _ask(
             messages=messages,  # type: ignore[arg-type]
             temperature=0.0,
             max_tokens=max_tokens,
-            extra_headers={"x-flywheel-tags": tags},
+            extra_headers=tags,
         )
         text = response.parse().choices[0].message.content or ""
     except openai.APIError as error:

@@ -8,6 +8,7 @@ from django.conf import settings
 from annotations import suggestions
 from annotations.models import Item, Queue, Suggestion
 from flywheel import clients
+from inference import purposes
 
 A_RUN = 10
 """Items of a queue that are asked about at once: the next run goes on."""
@@ -59,7 +60,7 @@ def _suggest(client: openai.OpenAI, queue: Queue, item: Item) -> None:
         messages=suggestions.asked_of(item, queue),  # type: ignore[arg-type]
         temperature=0.0,
         max_tokens=_MAX_TOKENS,
-        extra_headers={"x-flywheel-tags": f"suggestion={queue.slug}"},
+        extra_headers=purposes.header(purposes.SUGGESTION, queue.slug),
     )
     text = response.choices[0].message.content or "" if response.choices else ""
     decision, answer, reason = suggestions.parse(text, item, queue)

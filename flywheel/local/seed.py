@@ -34,13 +34,13 @@ REFERENCE = "reference-reviewer"
 """Judges by the tabular list; can't sign in."""
 
 GUIDELINES = """\
-Which chapter does the phrase belong to? An answer is right if it names that chapter and nothing else.
+The right answer is the phrase’s chapter and nothing else.
 
-- A *sign* without a diagnosis: **Symptoms**.
-- Pregnancy and childbirth: **Pregnancy**. What begins in the first 28 days of life: **Perinatal**.
-- A malformation from birth, also in an adult: **Congenital**.
-- What happened to the body: **Injury**. How it came about: **External causes**.
-- Histories and screenings: **Health factors**.
+- A *sign* without a diagnosis: **Symptoms** (R).
+- Pregnancy and childbirth: **Pregnancy** (O). The first 28 days of life: **Perinatal** (P).
+- A malformation from birth, also in an adult: **Congenital** (Q).
+- What happened to the body: **Injury** (S, T). How it came about: **External causes** (V to Y).
+- Histories, statuses and screenings: **Health factors** (Z).
 """
 
 
@@ -146,6 +146,7 @@ def _queue() -> None:
             "name": "ICD-10-CM chapters",
             "filter": f"route:{coding.ROUTE}",
             "answers": list(coding.LABELS.values()),
+            "hints": {label: coding.CODES[number] for number, label in coding.LABELS.items()},
             "question": "Is this the right chapter?",
             "reasons": ["Wrong chapter", "Not a chapter", "Question is not clinical"],
             "guidelines": GUIDELINES,

@@ -21,7 +21,7 @@ from django.utils.http import urlencode
 from flywheel import clients
 from flywheel.models import Rerun
 from flywheel.pages import keys
-from inference import again, exchange_page, queries, readers
+from inference import again, exchange_page, purposes, queries, readers
 from inference.access import engineer_required
 from inference.clickhouse import Unavailable
 from inference.models import ModelVersion
@@ -113,7 +113,7 @@ def send(x: StoredExchange, version: ModelVersion) -> UUID:
     found = queries.raw(x.exchange_id, x.attempt)
     body = again.body(found[0] if found else b"", version.name)
     client = clients.client(settings.PROXY_URL, settings.EVALUATION_KEY, timeout=TIMEOUT_SECONDS)
-    headers = {"x-flywheel-tags": f"again={x.exchange_id}"}
+    headers = purposes.header(purposes.AGAIN, x.exchange_id)
     if x.user.isascii() and x.user.isprintable() and x.user:
         headers["x-flywheel-user"] = x.user
     try:

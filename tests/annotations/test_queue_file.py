@@ -56,6 +56,15 @@ def test_an_exported_queue_fills_the_form_of_a_new_one(
     assert "How fluent is it?" in copied.content.decode()
 
 
+def test_hints_travel_with_the_answers(make_queue: MakeQueue, engineer: Client, no_store: None) -> None:
+    queue = make_queue(3, answers=["Skin", "Ear"], hints={"Skin": "L00–L99"}, filter="route:icd")
+    for page in (
+        upload(engineer, engineer.get(f"/queues/{queue.slug}/file/").content),
+        engineer.get(f"/queues/new/?copy={queue.slug}"),
+    ):
+        assert "Skin | L00–L99\nEar</textarea>" in page.content.decode()
+
+
 @pytest.fixture
 def no_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", "http://127.0.0.1:9/none")
@@ -71,6 +80,8 @@ GOOD = {"format": queue_file.FORMAT, "name": "N", "kind": "rating"}
         ({"name": 3}, "“name” in this file"),
         ({"answers": "a"}, "“answers” in this file"),
         ({"answers": [1]}, "“answers” in this file"),
+        ({"hints": ["a"]}, "“hints” in this file"),
+        ({"hints": {"a": 1}}, "“hints” in this file"),
         ({"also": [{"name": "x"}]}, "A question in this file"),
         ({"also": ["x"]}, "or one is none"),
         ({"also": [FLUENT, FLUENT]}, "the same name"),

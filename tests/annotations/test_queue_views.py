@@ -239,6 +239,24 @@ def test_settings_keep_old_guidelines(make_queue: MakeQueue, engineer: Client, a
     assert refused.status_code == 422
 
 
+def test_hints_stand_beside_answers_and_come_back_as_they_were_written(
+    make_queue: MakeQueue, engineer: Client, alice: User
+) -> None:
+    queue = make_queue(answers=["Ear"])
+    lines = "Skin | L00–L99\nRespiratory\n| none\n Ear|H60 | H95"
+    engineer.post(f"/queues/{queue.slug}/settings/", form(answers=lines, reviewers=[alice.pk]))
+    queue.refresh_from_db()
+    assert queue.answers == ["Skin", "Respiratory", "Ear"]
+    assert queue.hints == {"Skin": "L00–L99", "Ear": "H60 | H95"}
+    page = engineer.get(f"/queues/{queue.slug}/settings/").content.decode()
+    assert "Skin | L00–L99\nRespiratory\nEar | H60 | H95" in page
+    queue.kind = "choice"
+    queue.save()
+    engineer.post(f"/queues/{queue.slug}/settings/", form(kind="choice", answers="a|b\nc"))
+    queue.refresh_from_db()
+    assert (queue.answers, queue.hints) == (["a|b", "c"], {}), "only a closed list has hints"
+
+
 @pytest.fixture
 def artefacts(tmp_path: Path) -> Iterator[None]:
     """A folder that holds the exchanges' tokenizer."""

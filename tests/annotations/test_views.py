@@ -116,7 +116,7 @@ def test_the_page_shows_the_item_and_no_reload_changes_it(make_queue: MakeQueue,
     one, two = (client.get(url) for _ in range(2))
     page = one.content.decode()
     assert "wheezing, case 1" in page
-    assert " by all" not in page, "a newcomer has nobody's figures to read"
+    assert " left" not in page, "a newcomer has nobody's figures to read"
     assert "<strong>chapter</strong>" in page
     assert one["Cache-Control"] == "no-store"
     assert one.context["showings"][0].key == two.context["showings"][0].key
@@ -183,6 +183,18 @@ def test_without_script_a_judgement_is_a_plain_form(make_queue: MakeQueue, alice
     assert leases.reserve(queue, alice)[0].item == third.item
 
 
+def test_a_hint_stands_under_the_answer_and_in_the_list(make_queue: MakeQueue, alice: User) -> None:
+    queue = make_queue(
+        hints={"Respiratory": "J00–J99", "Skin": "<L>"}, guidelines="- Choose the *one*.\n- **It’s** it."
+    )
+    page = signed_in(alice).get(reverse("review", args=[queue.slug])).content.decode()
+    assert "Respiratory: J00–J99</p>" in page
+    assert '<option value="Skin" data-hint="&lt;L&gt;">Skin (&lt;L&gt;)</option>' in page
+    assert "Read the guidelines (5 words)" in page
+    queue.items.update(answer="What nobody listed")
+    assert "answer-hint" not in signed_in(alice).get(reverse("review", args=[queue.slug])).content.decode()
+
+
 def test_a_fragment_brings_progress_and_what_the_page_does_not_hold(
     make_queue: MakeQueue, alice: User
 ) -> None:
@@ -190,7 +202,8 @@ def test_a_fragment_brings_progress_and_what_the_page_does_not_hold(
     a, b, c = leases.reserve(queue, alice)
     answer = post(signed_in(alice), a, "approve", held=f"{b.key},{c.key}", headers=FRAGMENT)
     page = answer.content.decode()
-    assert " · 1 of 5 by all" in page
+    assert "1 by you" in page
+    assert " · 4 left" in page
     assert "<html" not in page
     assert "case 4" in page
     assert "case 2" not in page

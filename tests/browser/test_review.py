@@ -61,7 +61,7 @@ def test_five_items_are_judged_by_keys_alone(visit: Visit, make_queue: MakeQueue
     press(page, "n", "1")
     item(page, 6)
     saved(page)
-    expect(page.locator("#progress")).to_contain_text("5 by you · 5 of 8 by all")
+    expect(page.locator("#progress")).to_contain_text("5 by you · 3 left")
     assert said() == [
         ("approve", "", ""),
         ("reject", "", "Not one answer"),
@@ -281,6 +281,20 @@ def test_everything_works_without_script(visit: Visit, make_queue: MakeQueue, al
     page.get_by_role("button", name="Undo").click()
     expect(page.locator("#stage")).to_contain_text("case 3")
     assert [decision for decision, _, _ in said()] == ["approve", "correct", "reject", "undo"]
+
+
+def test_an_answer_is_found_by_its_hint(visit: Visit, make_queue: MakeQueue, alice: User) -> None:
+    make_queue(answers=["Skin", "Ear", "Lung"], hints={"Ear": "H60, S9"})
+    page = visit("/review/chapters/", alice)
+    press(page, "c")
+    page.keyboard.type("s")
+    expect(page.get_by_role("option")).to_have_text(["Skin", "Ear H60, S9"])
+    page.keyboard.type("9")
+    expect(page.get_by_role("option")).to_have_text(["Ear H60, S9"])
+    page.keyboard.press("Enter")
+    item(page, 2)
+    saved(page)
+    assert said() == [("correct", "Ear", "")]
 
 
 @pytest.mark.parametrize("size", [(390, 844), (320, 640), (320, 256), (1440, 900)])

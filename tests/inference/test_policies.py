@@ -10,7 +10,7 @@ import pytest
 
 from annotations.estimates import Judged, error_rate
 from annotations.models import Queue
-from inference import clickhouse, filters, queries, storing
+from inference import clickhouse, filters, purposes, queries, storing
 from inference.events import Event, began_us
 from inference.queries.policies import Policy
 from inference.stored import Candidate
@@ -22,6 +22,7 @@ BY_CHANCE = [order for order in Queue.Order.values if order != Queue.Order.NEWES
 NOON = int(datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()) * 1_000_000
 SIZE, DRAWS, EFFORT = 240, 300, 80
 UNHAPPY = 9
+PURPOSES = (purposes.SUGGESTION, purposes.EVALUATION, purposes.AGAIN)
 
 
 def about(number: int) -> dict[str, object]:
@@ -29,6 +30,14 @@ def about(number: int) -> dict[str, object]:
     share = number % 31
     answer = 0 if share < 16 else 1 if share < 24 else 2 if share < 28 else 3 if share < 30 else 4
     return {"text": f"Answer {answer}", "tags": {"group": f"g{number // 7}"}}
+
+
+def asked_for(purpose: str) -> dict[str, object]:
+    """The headers' tags as the proxy reads them."""
+    tags = dict(
+        [pair.split("=") for pair in purposes.header(purpose, "chapters")["x-flywheel-tags"].split(",")]
+    )
+    return {"text": f"Answer to {purpose}", "tags": tags}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,7 +54,11 @@ def traffic(clickhouse: str) -> Iterator[list[str]]:
             Event(str(uuid7()), "feedback", one.exchange_id, "", NOON, "desk", {"thumbs": "down"})
             for one in made[::UNHAPPY]
         ]
-        asked = spooled.exchanges([SIZE], started_us=NOON + 1_000, tags={"suggestion": "chapters"})
+        asked = [
+            one
+            for n, purpose in enumerate(PURPOSES)
+            for one in spooled.exchanges([SIZE + n], started_us=NOON + 1_000, **asked_for(purpose))
+        ]
         storing.store(clickhouse_connect(), [*made, *said, *asked], "policies", again=False)
         yield [one.exchange_id for one in made]
 
@@ -135,7 +148,17 @@ def test_a_mix_gives_each_part_its_share() -> None:
 
 
 @pytest.mark.parametrize("order", Queue.Order.values)
-def test_what_a_model_was_asked_about_items_is_never_drawn(order: str) -> None:
+def test_what_flywheel_asked_for_by_itself_is_drawn_only_where_the_filter_says_so(order: str) -> None:
+    asked = filters.parse("since:2026-11-20T12:00:00.001 until:2026-11-20T12:00:00.002")
+    assert queries.count(asked) == len(PURPOSES)
+    assert queries.sample(asked, 10, 0, order) == []
+    for purpose in (purposes.EVALUATION, purposes.AGAIN):
+        drawn = queries.sample(filters.parse(f"tag:{purpose}=chapters"), 10, 0, order)
+        assert [one.answer for one in drawn] == [f"Answer to {purpose}"]
+
+
+@pytest.mark.parametrize("order", Queue.Order.values)
+def test_suggestions_are_never_drawn(order: str) -> None:
     """Else a queue would feed on itself: every item of it would bring another."""
     asked = filters.parse("tag:suggestion=chapters")
     assert queries.count(asked) == 1

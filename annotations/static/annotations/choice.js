@@ -4,11 +4,12 @@ import { say } from "../flywheel/live.js";
 
 let count = 0;
 
-// Every typed word must begin a word of the label; labels where the first one begins the label come first.
-export function matches(labels, typed) {
+// Every typed word must begin a word of the label or of its hint; labels where the first one begins the label come first.
+export function matches(labels, typed, hints = {}) {
   const words = typed.toLowerCase().split(/\s+/).filter(Boolean);
-  const starts = (label, word) => label.toLowerCase().split(/[\s,/()–-]+/).some((part) => part.startsWith(word));
-  const inside = (label, word) => label.toLowerCase().includes(word);
+  const whole = (label) => `${label} ${hints[label] ?? ""}`.toLowerCase();
+  const starts = (label, word) => whole(label).split(/[\s,/()–-]+/).some((part) => part.startsWith(word));
+  const inside = (label, word) => whole(label).includes(word);
   const found = labels.filter((label) => words.every((word) => starts(label, word)));
   const rest = labels.filter((label) => !found.includes(label) && words.every((word) => inside(label, word)));
   if (!words.length) return found;
@@ -22,6 +23,7 @@ const HINT = matchMedia("(pointer: coarse)").matches
 export function enhance(select) {
   if (select.hidden) return;
   const labels = [...select.options].map((option) => option.value).filter(Boolean);
+  const hints = Object.fromEntries([...select.options].map((option) => [option.value, option.dataset.hint ?? ""]));
   const list = document.createElement("ul");
   list.id = `choices-${++count}`;
   list.className = "choices";
@@ -49,7 +51,7 @@ export function enhance(select) {
   }
 
   function draw() {
-    const found = matches(labels, input.value);
+    const found = matches(labels, input.value, hints);
     list.replaceChildren(...found.map((label, index) => {
       const option = document.createElement("li");
       option.id = `${list.id}-${index}`;
@@ -58,10 +60,11 @@ export function enhance(select) {
       option.dir = "auto";
       option.textContent = label;
       option.dataset.value = label;
-      if (label === select.dataset.original) {
+      const notes = [label === select.dataset.original ? "the model’s answer" : "", hints[label]].filter(Boolean);
+      if (notes.length) {
         const note = document.createElement("span");
         note.className = "muted";
-        note.textContent = " the model’s answer";
+        note.textContent = ` ${notes.join(" · ")}`;
         option.append(note);
       }
       return option;
