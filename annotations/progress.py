@@ -30,9 +30,9 @@ class Progress:
     mine: int = 0
 
     @property
-    def left(self) -> int:
-        """How many wait for her."""
-        return max(0, self.total - self.done)
+    def left(self) -> int | None:
+        """How many wait for her; None where others judge too: a count that moves by itself only puzzles."""
+        return max(0, self.total - self.done) if self.done <= self.mine else None
 
     @property
     def next_number(self) -> int:

@@ -195,9 +195,12 @@ def review_undo(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
         return redirect("review-mine", queue.slug)
     if not is_fragment(request):
         return redirect("review", queue.slug)
-    context = _context(queue, user) | {"undone": showing.taken_back(item, queue, user, request.POST["key"])}
-    place = leases.held(queue, user).filter(item=item).first()
-    context["showings"] = [showing.of(place, queue, user, context["progress"].next_number)] if place else []
+    undone = showing.taken_back(item, queue, user, request.POST["key"])
+    context = _context(queue, user) | {"undone": undone, "showings": []}
+    if place := leases.held(queue, user).filter(item=item).first():
+        back = showing.of(place, queue, user, context["progress"].next_number)
+        back.said = undone and Judgement(undone.decision, undone.answer, undone.reason, undone.note)
+        context["showings"] = [back]
     return render(request, "annotations/reply.html", context)
 
 

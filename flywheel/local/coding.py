@@ -45,12 +45,29 @@ LABELS: dict[int, str] = {
 """Chapter number to label. Chapter 22 (codes for special purposes) holds three codes and is left out."""
 
 CODES: dict[int, str] = {
-    1: "A00–B99", 2: "C00–D49", 3: "D50–D89", 4: "E00–E89", 5: "F01–F99", 6: "G00–G99", 7: "H00–H59",
-    8: "H60–H95", 9: "I00–I99", 10: "J00–J99", 11: "K00–K95", 12: "L00–L99", 13: "M00–M99",
-    14: "N00–N99", 15: "O00–O9A", 16: "P00–P96", 17: "Q00–QA0", 18: "R00–R99", 19: "S00–T88",
-    20: "V00–Y99", 21: "Z00–Z99",
+    1: "A00–B99",
+    2: "C00–D49",
+    3: "D50–D89",
+    4: "E00–E89",
+    5: "F01–F99",
+    6: "G00–G99",
+    7: "H00–H59",
+    8: "H60–H95",
+    9: "I00–I99",
+    10: "J00–J99",
+    11: "K00–K95",
+    12: "L00–L99",
+    13: "M00–M99",
+    14: "N00–N99",
+    15: "O00–O9A",
+    16: "P00–P96",
+    17: "Q00–Q99",
+    18: "R00–R99",
+    19: "S00–T88",
+    20: "V00–Y99",
+    21: "Z00–Z99",
 }
-"""Chapter number to its codes, as the tabular list heads it."""
+"""Chapter number to its codes, as coders know them; the list of 2026 goes on to QA0."""
 
 MAX_LENGTH = 60
 _NAMES_A_CODE = re.compile(r"\bcodes?\b|\b[A-TV-Z]\d[0-9A-Z]", re.IGNORECASE)

@@ -34,7 +34,7 @@ REFERENCE = "reference-reviewer"
 """Judges by the tabular list; can't sign in."""
 
 GUIDELINES = """\
-The right answer is the phrase’s chapter and nothing else.
+The right answer is the phrase’s chapter in ICD-10-CM 2026 and nothing else.
 
 - A *sign* without a diagnosis: **Symptoms** (R).
 - Pregnancy and childbirth: **Pregnancy** (O). The first 28 days of life: **Perinatal** (P).

@@ -188,11 +188,38 @@ def test_a_hint_stands_under_the_answer_and_in_the_list(make_queue: MakeQueue, a
         hints={"Respiratory": "J00–J99", "Skin": "<L>"}, guidelines="- Choose the *one*.\n- **It’s** it."
     )
     page = signed_in(alice).get(reverse("review", args=[queue.slug])).content.decode()
-    assert "Respiratory: J00–J99</p>" in page
+    assert 'answer-hint">J00–J99</p>' in page
     assert '<option value="Skin" data-hint="&lt;L&gt;">Skin (&lt;L&gt;)</option>' in page
     assert "Read the guidelines (5 words)" in page
     queue.items.update(answer="What nobody listed")
     assert "answer-hint" not in signed_in(alice).get(reverse("review", args=[queue.slug])).content.decode()
+
+
+def test_what_was_typed_comes_back_with_the_item(make_queue: MakeQueue, alice: User) -> None:
+    queue = make_queue()
+    place, client = leases.reserve(queue, alice)[0], signed_in(alice)
+    post(client, place, "correct", answer="Skin", note="Of the hand.")
+    page = client.post(
+        reverse("review-undo", args=[queue.slug]), {"key": place.key}, headers=FRAGMENT
+    ).content.decode()
+    assert '<option value="Skin" selected>' in page
+    assert "Of the hand.</textarea>" in page
+
+
+def test_how_many_are_left_is_told_to_who_judges_alone(make_queue: MakeQueue, alice: User, bob: User) -> None:
+    queue = make_queue()
+    page = post(
+        signed_in(alice), leases.reserve(queue, alice)[0], "approve", headers=FRAGMENT
+    ).content.decode()
+    assert "1 by you" in page
+    assert " · 4 left" in page
+    post(signed_in(bob), leases.reserve(queue, bob)[0], "approve")
+    page = post(
+        signed_in(alice), leases.reserve(queue, alice)[0], "approve", headers=FRAGMENT
+    ).content.decode()
+    assert "2 by you" in page
+    assert " left" not in page
+    assert "<progress" not in page
 
 
 def test_a_fragment_brings_progress_and_what_the_page_does_not_hold(

@@ -284,12 +284,20 @@ def test_everything_works_without_script(visit: Visit, make_queue: MakeQueue, al
 
 
 def test_an_answer_is_found_by_its_hint(visit: Visit, make_queue: MakeQueue, alice: User) -> None:
-    make_queue(answers=["Skin", "Ear", "Lung"], hints={"Ear": "H60, S9"})
+    make_queue(answers=["Skin", "Ear", "Lung"], hints={"Ear": "H60, S9", "Lung": "J00–J99"})
     page = visit("/review/chapters/", alice)
     press(page, "c")
     page.keyboard.type("s")
     expect(page.get_by_role("option")).to_have_text(["Skin", "Ear H60, S9"])
-    page.keyboard.type("9")
+    page.keyboard.press("Backspace")
+    for code in ("j9", "j18.1", "j"):
+        page.keyboard.type(code)
+        expect(page.get_by_role("option")).to_have_text(["Lung J00–J99"])
+        page.keyboard.press("Control+a")
+    page.keyboard.type("i50")
+    expect(page.get_by_role("option")).to_have_count(0)
+    page.keyboard.press("Control+a")
+    page.keyboard.type("s9")
     expect(page.get_by_role("option")).to_have_text(["Ear H60, S9"])
     page.keyboard.press("Enter")
     item(page, 2)

@@ -4,11 +4,18 @@ import { say } from "../flywheel/live.js";
 
 let count = 0;
 
+// Whether a hint such as "D50–D89" or "S00-T88, X1" has a range that holds a code such as "d63.0".
+function spans(hint, code) {
+  return [...hint.matchAll(/(\w+)\s*[–-]\s*(\w+)/g)].some(([, from, to]) =>
+    /\d/.test(code) && code.padEnd(from.length, "0") >= from && code.slice(0, to.length) <= to);
+}
+
 // Every typed word must begin a word of the label or of its hint; labels where the first one begins the label come first.
 export function matches(labels, typed, hints = {}) {
   const words = typed.toLowerCase().split(/\s+/).filter(Boolean);
   const whole = (label) => `${label} ${hints[label] ?? ""}`.toLowerCase();
-  const starts = (label, word) => whole(label).split(/[\s,/()–-]+/).some((part) => part.startsWith(word));
+  const starts = (label, word) => whole(label).split(/[\s,/()–-]+/).some((part) => part.startsWith(word))
+    || spans((hints[label] ?? "").toLowerCase(), word);
   const inside = (label, word) => whole(label).includes(word);
   const found = labels.filter((label) => words.every((word) => starts(label, word)));
   const rest = labels.filter((label) => !found.includes(label) && words.every((word) => inside(label, word)));
@@ -18,7 +25,7 @@ export function matches(labels, typed, hints = {}) {
 }
 
 const HINT = matchMedia("(pointer: coarse)").matches
-  ? "Tap one, or type a few letters" : "Type a few letters, then Enter; or click one";
+  ? "Tap one below, or type" : "Type a few letters, then Enter; or click one";
 
 export function enhance(select) {
   if (select.hidden) return;
@@ -108,8 +115,13 @@ export function enhance(select) {
     const option = event.target.closest("[role=option]");
     if (option) choose(option.dataset.value);
   });
+  const all = document.createElement("p");
+  all.className = "muted small choices-all";
+  all.textContent = `${labels.length} in all: scroll, or type`;
   select.hidden = true;
-  select.after(input, list);
+  select.after(input, list, all);
+  // Whole rows look like the whole list.
+  new ResizeObserver(() => { all.hidden = list.scrollHeight <= list.clientHeight + 1; }).observe(list);
   // Choosing sends: a button to send would ask for a second press.
   const send = select.closest("[data-panel]")?.querySelector("[data-send]");
   if (send) send.hidden = true;
