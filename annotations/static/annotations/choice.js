@@ -24,8 +24,11 @@ export function matches(labels, typed, hints = {}) {
   return [...found.sort((a, b) => first(a) - first(b)), ...rest];
 }
 
-const HINT = matchMedia("(pointer: coarse)").matches
-  ? "Tap one below, or type" : "Type a few letters, then Enter; or click one";
+function how(hinted) {
+  const typed = hinted ? "letters or a code" : "a few letters";
+  return matchMedia("(pointer: coarse)").matches
+    ? `Tap one below, or type ${typed}` : `Type ${typed}, then Enter; or click one`;
+}
 
 export function enhance(select) {
   if (select.hidden) return;
@@ -40,7 +43,7 @@ export function enhance(select) {
   const attributes = {
     type: "text", class: "control", role: "combobox", "aria-controls": list.id, "aria-expanded": "true",
     "aria-autocomplete": "list", "aria-label": "The right answer: type a few letters", autocomplete: "off",
-    autocapitalize: "off", spellcheck: "false", placeholder: HINT, enterkeyhint: "send",
+    autocapitalize: "off", spellcheck: "false", placeholder: how(Object.values(hints).some(Boolean)), enterkeyhint: "send",
     "aria-describedby": select.getAttribute("aria-describedby"),
   };
   for (const [name, value] of Object.entries(attributes)) input.setAttribute(name, value);
@@ -57,8 +60,8 @@ export function enhance(select) {
     option?.scrollIntoView({ block: "nearest" });
   }
 
-  function draw() {
-    const found = matches(labels, input.value, hints);
+  function draw(typed = input.value) {
+    const found = matches(labels, typed, hints);
     list.replaceChildren(...found.map((label, index) => {
       const option = document.createElement("li");
       option.id = `${list.id}-${index}`;
@@ -78,7 +81,9 @@ export function enhance(select) {
     }));
     active = -1;
     input.removeAttribute("aria-activedescendant");
-    if (input.value.trim()) activate(0);  // before anything is typed, Enter chooses nothing
+    // Before anything is typed, Enter chooses nothing but what was chosen before.
+    if (typed.trim()) activate(0);
+    else if (found.includes(input.value)) activate(found.indexOf(input.value));
     if (!found.length) {
       const none = document.createElement("li");
       none.className = "muted";
@@ -125,5 +130,5 @@ export function enhance(select) {
   // Choosing sends: a button to send would ask for a second press.
   const send = select.closest("[data-panel]")?.querySelector("[data-send]");
   if (send) send.hidden = true;
-  draw();
+  draw("");
 }
