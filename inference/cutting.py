@@ -14,11 +14,17 @@ from typing import Any, Self
 
 import orjson
 
-_IDS = re.compile(rb'("(?:prompt_)?token_ids":)\[[0-9,]*\]')
-_SOME_IDS = re.compile(rb'"(?:prompt_)?token_ids":(?!null)')
+_IDS = b'token_ids":'
+_DIGITS = b"0123456789,"
 _MODEL = re.compile(rb'("model"\s*:\s*)"(?:[^"\\]|\\.)*"')
 _TAIL = re.compile(rb'(,"finish_reason":null(?:,"[a-z_]+":null)*,"token_ids":)\[[0-9,]*\]\}\]\}\n\n')
 _LOGPROBS = b',"logprobs":{'
+_NEXT = b']},"'
+"""How a value of logprobs ends before the choice's next name. Within the value no name follows ``]}``."""
+_FOREIGN = b"a"
+"""Stands in ``finish_reason``, which follows a choice's logprobs, and nowhere in logprobs whose tokens are ids. One byte,
+because that is found thirty times faster than a name.
+"""
 _INDEX = b'"index":'
 """Every choice has one, and nothing within logprobs."""
 _UNFINISHED = b'"finish_reason":null'
@@ -41,13 +47,8 @@ def without_logprobs(answer: bytes) -> bytes | None:
     at = 0
     while (begin := answer.find(b'"logprobs":{', at)) >= 0:
         begin += len(b'"logprobs":')
-        # Within the value no name follows ``]}``, so the first one is the choice's next, or another choice's.
-        end = answer.find(b']},"', begin) + 2
-        if (
-            end < 2
-            or not answer.startswith(b',"finish_reason":', end)
-            or answer.find(_INDEX, begin, end) >= 0
-        ):
+        end = _end(answer, begin, len(answer)) + 2
+        if end < 2 or not answer.startswith(b',"finish_reason":', end):
             return None
         pieces += (answer[at:begin], b"null")
         at = end
@@ -55,10 +56,33 @@ def without_logprobs(answer: bytes) -> bytes | None:
     return answer if answer.count(b'"logprobs":') == answer.count(b'"logprobs":null') else None
 
 
+def _end(data: bytes, begin: int, end: int) -> int:
+    """Where ``]}`` ends the logprobs that begin at ``begin``; -1 when that can't be told.
+
+    The last place where they may end is looked for from behind. It is theirs unless another choice's fields
+    lie between; then it is the first one.
+    """
+    last = data.rfind(_NEXT, begin, end)
+    if last < 0 or data.find(_FOREIGN, begin, last) < 0:
+        return last
+    first = data.find(_NEXT, begin, end)
+    return first if data.find(_INDEX, begin, first) < 0 else -1
+
+
 def without_ids(answer: bytes) -> bytes | None:
     """A JSON answer with its token ids null; None when its layout is another."""
-    answer = _IDS.sub(rb"\1null", answer)
-    return None if _SOME_IDS.search(answer) else answer
+    pieces: list[bytes] = []
+    at = begin = 0
+    while (begin := answer.find(_IDS, begin)) >= 0:
+        named, begin = answer[max(0, begin - 8) : begin], begin + len(_IDS)
+        if not named.endswith((b'"', b'"prompt_')) or answer.startswith(b"null", begin):
+            continue
+        end = answer.find(b"]", begin) + 1
+        if not end or not answer.startswith(b"[", begin) or answer[begin + 1 : end - 1].strip(_DIGITS):
+            return None
+        pieces += (answer[at:begin], b"null")
+        at = begin = end
+    return b"".join((*pieces, answer[at:]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +156,7 @@ class Cut:
         An event whose delta is empty only carried its tokens, and goes.
         """
         head, renamed, skip, tail, kept = self.head, self.renamed, len(self.head), self.tail, self.kept
-        find, begins, tail_length = data.find, data.startswith, len(self.tail)
+        find, rfind, begins, tail_length = data.find, data.rfind, data.startswith, len(self.tail)
         while begins(head, at):
             begin = at + skip
             end = find(b"\n", begin)
@@ -142,9 +166,12 @@ class Cut:
                 end < 0
                 or logprobs < 0
                 or data.count(b"{", begin, logprobs) != (data[logprobs - 1] == _BRACE)
-                # Within the value no name follows ``]}``, so the first is the choice's next, or another's.
-                or not begins(tail, after := find(b']},"', logprobs, end))
-                or find(_INDEX, logprobs, after) >= 0
+            ):
+                break
+            after = rfind(tail, logprobs, end)
+            # As ``_end``, which is asked only where it must be.
+            if (after < 0 or find(_FOREIGN, logprobs, after) >= 0) and not begins(
+                tail, after := _end(data, logprobs, end)
             ):
                 break
             closing = find(b"]", after + tail_length, end)
