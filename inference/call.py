@@ -166,7 +166,7 @@ class Call:
         capturing = self._capturing(route, version)
         self._planned = body, route, version, capturing
         plan = self._plan(*self._planned)
-        self._room.metrics.captured(plan.capture).inc()
+        self._room.metrics.captures.add(plan.capture)
         self._record.open(
             self._request,
             model=self._model,

@@ -22,8 +22,8 @@ _LOGPROBS = b',"logprobs":{'
 _NEXT = b']},"'
 """How a value of logprobs ends before the choice's next name. Within the value no name follows ``]}``."""
 _FOREIGN = b"a"
-"""Stands in ``finish_reason``, which follows a choice's logprobs, and nowhere in logprobs whose tokens are ids. One byte,
-because that is found thirty times faster than a name.
+"""Stands in ``finish_reason``, which follows a choice's logprobs, and in no logprobs with ids for tokens.
+One byte, because that is found thirty times faster than a name.
 """
 _INDEX = b'"index":'
 """Every choice has one, and nothing within logprobs."""
@@ -162,11 +162,7 @@ class Cut:
             end = find(b"\n", begin)
             logprobs = find(_LOGPROBS, begin, end)
             # Before the logprobs no brace is open but the choice's own: at most the delta's, closed again.
-            if (
-                end < 0
-                or logprobs < 0
-                or data.count(b"{", begin, logprobs) != (data[logprobs - 1] == _BRACE)
-            ):
+            if end < 0 or logprobs < 0 or data.count(b"{", begin, logprobs) != (data[logprobs - 1] == _BRACE):
                 break
             after = rfind(tail, logprobs, end)
             # As ``_end``, which is asked only where it must be.

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _TRACEPARENT = re.compile(r"^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?$")
 _LONGEST = 256
@@ -13,8 +13,7 @@ _NOT_FORWARDED = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """Where a call belongs."""
 
     trace_id: str
@@ -44,7 +43,8 @@ def secret(headers: dict[bytes, bytes]) -> str:
 
 def context(headers: dict[bytes, bytes]) -> Context:
     """Read W3C ``traceparent`` and ``x-flywheel-*``; what is malformed is as absent, what is long is cut."""
-    match = _TRACEPARENT.match(_text(headers, b"traceparent"))
+    given = _text(headers, b"traceparent")
+    match = _TRACEPARENT.match(given) if given else None
     if match is not None and not (int(match[1], 16) and int(match[2], 16)):
         match = None
     drawn = os.urandom(24)
@@ -65,14 +65,17 @@ JSON = (b"content-type", b"application/json")
 
 def forwarded(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Of an engine's headers, those that concern the client."""
-    return [(name.lower(), value) for name, value in headers if name.lower() not in _NOT_FORWARDED]
+    return [(low, value) for name, value in headers if (low := name.lower()) not in _NOT_FORWARDED]
 
 
 def _text(headers: dict[bytes, bytes], name: bytes, longest: int = _LONGEST) -> str:
-    return headers.get(name, b"").decode("utf-8", errors="replace").strip()[:longest]
+    given = headers.get(name)
+    return given.decode("utf-8", errors="replace").strip()[:longest] if given else ""
 
 
 def _tags(text: str) -> dict[str, str]:
+    if not text:
+        return {}
     pairs = (part.partition("=") for part in text.split(","))
     named = [(name.strip()[:_LONGEST], value.strip()[:_LONGEST]) for name, _, value in pairs if name.strip()]
     return dict(named[:_MOST_TAGS])

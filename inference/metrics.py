@@ -1,8 +1,8 @@
 """What a proxy counts about itself, for Prometheus."""
 
-from functools import cache
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from inference.tallies import Tally, Timings
 
 _FAST = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0)
 _SLOW = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -13,8 +13,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self.exchanges = Counter(
-            "flywheel_exchanges", "Exchanges by how they ended", ["surface", "end_reason"], registry=registry
+        self.exchanges = Tally(
+            "flywheel_exchanges", "Exchanges by how they ended", ["surface", "end_reason"], registry
         )
         self.records = Counter(
             "flywheel_records", "Other records kept: feedback, requests of spans", ["kind"], registry=registry
@@ -27,16 +27,15 @@ class Metrics:
             "Exchanges served but not spooled: the disk took none",
             registry=registry,
         )
-        self.in_flight = Gauge("flywheel_in_flight", "Calls being answered", registry=registry)
-        self.first_byte = Histogram(
-            "flywheel_first_byte_seconds",
-            "From request to the engine's first byte",
-            buckets=_SLOW,
-            registry=registry,
+        self.in_flight = 0
+        """Calls being answered."""
+        Gauge("flywheel_in_flight", "Calls being answered", registry=registry).set_function(
+            lambda: self.in_flight
         )
-        self.durable = Histogram(
-            "flywheel_durable_seconds", "Wait for the group commit", buckets=_FAST, registry=registry
+        self.first_byte = Timings(
+            "flywheel_first_byte_seconds", "From request to the engine's first byte", _SLOW, registry
         )
+        self.durable = Timings("flywheel_durable_seconds", "Wait for the group commit", _FAST, registry)
         self.spool_bytes = Gauge("flywheel_spool_bytes", "Segments on disk", registry=registry)
         self.spool_queued = Gauge("flywheel_spool_queued_bytes", "Waiting to be written", registry=registry)
         self.spool_healthy = Gauge(
@@ -69,8 +68,8 @@ class Metrics:
             ["upstream"],
             registry=registry,
         )
-        self.captures = Counter(
-            "flywheel_captures", "Exchanges by how their tokens are captured", ["capture"], registry=registry
+        self.captures = Tally(
+            "flywheel_captures", "Exchanges by how their tokens are captured", ["capture"], registry
         )
         self.failovers = Counter(
             "flywheel_failovers",
@@ -78,11 +77,6 @@ class Metrics:
             ["upstream"],
             registry=registry,
         )
-        # Looking a child up by its labels takes longer than counting: both have few.
-        self.ended = cache(self.exchanges.labels)
-        """The counter of exchanges by surface and end reason."""
-        self.captured = cache(self.captures.labels)
-        """The counter of exchanges by how their tokens are captured."""
 
     def dropped_so_far(self) -> float:
         """Captures that this process dropped."""

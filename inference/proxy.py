@@ -194,11 +194,11 @@ class Proxy:
             await endpoint.serve(key, request, client)
 
     async def _call(self, surface: Surface, key: Key, request: Request, client: Client) -> None:
-        self.metrics.in_flight.inc()
+        self.metrics.in_flight += 1
         try:
             await Call(self._room, key, surface, request, client).serve()
         finally:
-            self.metrics.in_flight.dec()
+            self.metrics.in_flight -= 1
 
     async def _version(self, key: Key, request: Request, client: Client) -> None:
         client.answer(200, [headers.JSON], orjson.dumps({"version": metadata.version("flywheel")}))

@@ -118,7 +118,7 @@ class Record:
         if self._ended:
             return
         self._ended = True
-        self._metrics.ended(self._surface.name, end_reason).inc()
+        self._metrics.exchanges.add(self._surface.name, end_reason)
         self.closed |= {"end_reason": end_reason, "status": status, "finished_us": self._now_us()}
         if error:
             self.closed["error"] = error
