@@ -11,7 +11,9 @@ TOKENS = 64
 SHOWN = 6
 """Alternatives a token: to be sure of the top 5, the proxy asks for one more (the sampled one counts)."""
 STAMP = 1_000_000_000_000_000_000
-"""Stands where an event's time of sending goes; as wide as nanoseconds since 1970 are."""
+"""Stands where an event's time of sending goes, in its text; as wide as nanoseconds since 1970 are."""
+_CREATED = 1_790_000_000
+"""The same in all events of a stream, as an engine has it."""
 WORD = " word"
 TEXT = WORD * TOKENS
 _FIRST_ID = 1_000
@@ -71,12 +73,12 @@ def whole(*, logprobs: bool) -> bytes:
     )
 
 
-def events(*, logprobs: bool, usage: bool = True) -> list[bytes]:
-    """The same as a stream's events: 64 KB with logprobs, 15 KB without."""
+def events(*, logprobs: bool, usage: bool = True, word: str = WORD) -> list[bytes]:
+    """The same as a stream's events: 64 KB with logprobs, 15 KB without. ``word``: each token's text."""
     made = [_event({"role": "assistant", "content": ""}, None, None)]
     for position in range(TOKENS):
         token = _FIRST_ID + position if logprobs else None
-        made.append(_event({"content": WORD}, token, "length" if position == TOKENS - 1 else None))
+        made.append(_event({"content": word}, token, "length" if position == TOKENS - 1 else None))
     if usage:
         made.append(_dump({**_head("chat.completion.chunk"), "choices": [], "usage": _usage()}))
     return [*made, b"data: [DONE]\n\n"]
@@ -94,7 +96,7 @@ def _event(delta: dict[str, str], token: int | None, finish: str | None) -> byte
 
 
 def _head(kind: str) -> dict[str, Any]:
-    return {"id": "chatcmpl-912093d8cd5fb85f", "object": kind, "created": STAMP, "model": "m"}
+    return {"id": "chatcmpl-912093d8cd5fb85f", "object": kind, "created": _CREATED, "model": "m"}
 
 
 def _dump(value: dict[str, Any]) -> bytes:

@@ -1,7 +1,7 @@
 """A canned engine that streams as vLLM does, one chunk an event: all at once, or one event each 5 ms.
 
 ``python -m bench.proxy.engine BURST LARGE SMALL`` serves three ports of 127.0.0.1: the large stream at once,
-and the large and the small one in the engine's pace, with the time of sending in each event's ``created``.
+and the large and the small one in the engine's pace, with the time of sending as each token's text.
 """
 
 import asyncio
@@ -131,7 +131,8 @@ async def serve(burst: int, large: int, small: int) -> None:
     loop, clock = asyncio.get_running_loop(), Clock()
     kinds: dict[int, type[_Asked]] = {burst: Burst}
     for port, logprobs in ((large, True), (small, False)):
-        events = _split(answers.events(logprobs=logprobs, usage=logprobs))
+        word = f" {answers.STAMP}"
+        events = _split(answers.events(logprobs=logprobs, usage=logprobs, word=word))
         kinds[port] = type("Paced", (Paced,), {"events": events, "clock": clock})
     async with contextlib.AsyncExitStack() as stack:
         for port, kind in kinds.items():

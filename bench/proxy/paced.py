@@ -15,7 +15,7 @@ from bench.proxy import answers
 from bench.proxy.load import BadAnswersError, Request
 
 STREAMS = 128
-_STAMP = re.compile(rb'"created":(\d{19})')
+_STAMP = re.compile(rb'"content":" (\d{19})"')
 
 
 @dataclass
