@@ -252,6 +252,11 @@ class Stream:
 
     def feed(self, chunk: bytes) -> bytes:
         """Take bytes, however they are cut; return what the client may have now."""
+        if self._layout is not None and not self._rest and not self.ended and b"\r" not in chunk:
+            # The usual: whole events of tokens alone.
+            out: list[bytes] = []
+            if self._layout.take(chunk, 0, out) == len(chunk) and not self._parts and not self.broken:
+                return b"".join(out)
         if self.broken:
             return b""
         if b"\n" not in chunk and b"\r" not in chunk:
@@ -262,7 +267,7 @@ class Stream:
             self._parts.clear()
         elif self._rest:
             chunk = self._rest + chunk
-        out: list[bytes] = []
+        out = []
         at = 0
         try:
             at = self._take(chunk, out)

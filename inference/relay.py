@@ -33,14 +33,19 @@ class Relay:
         finished, SpoolFailedError.
         """
         stream = Stream(plan)
+        record, client, spool = self._record, self._client, self._spool
 
         def feed(chunk: bytes) -> None:
-            self._record.write(chunk)
+            record.write(chunk)
             if data := stream.feed(chunk):
-                self._send(data)
+                if client.has_begun:
+                    client.write(data)
+                else:
+                    self._send(data)
             if stream.broken:
                 raise StreamError(stream.broken)
-            self._heed()
+            if client.is_full or spool.is_full:
+                self._heed()
 
         try:
             await self._pump(feed)
@@ -71,7 +76,8 @@ class Relay:
         def feed(chunk: bytes) -> None:
             self._record.write(chunk)
             parts.append(chunk)
-            self._heed()
+            if self._client.is_full or self._spool.is_full:
+                self._heed()
 
         await self._pump(feed)
         body, status = parts[0] if len(parts) == 1 else b"".join(parts), self._response.status
@@ -100,7 +106,7 @@ class Relay:
 
     def _heed(self) -> None:
         """Let the engine wait while the client reads, or the disk writes, more slowly than it speaks."""
-        if (self._client.is_full or self._spool.is_full) and self._pausing is None:
+        if self._pausing is None:
             self._response.pause()
             self._pausing = asyncio.get_running_loop().create_task(self._resume())
 

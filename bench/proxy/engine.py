@@ -13,9 +13,8 @@ from typing import ClassVar, cast
 
 import uvloop
 
-from bench.proxy import answers
+from bench.proxy import answers, paced
 
-PACE_SECONDS = 0.005
 _PHASES = 10
 """Streams begin at this many moments within a pace, so that their events don't all come at once."""
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -103,7 +102,7 @@ class Clock:
                 self._asked.clear()
                 await self._asked.wait()  # rests while others are measured
                 due = loop.time()
-            due += PACE_SECONDS / _PHASES
+            due += paced.PACE_SECONDS / _PHASES
             if (wait := due - loop.time()) > 0:
                 await asyncio.sleep(wait)
             self._phases.rotate(-1)

@@ -14,7 +14,7 @@ from typing import cast
 from bench.proxy import answers
 from bench.proxy.load import BadAnswersError, Request
 
-STREAMS = 128
+STREAMS, PACE_SECONDS = 128, 0.005
 _STAMP = re.compile(rb'"content":" (\d{19})"')
 
 
@@ -76,13 +76,17 @@ class _Listener(asyncio.Protocol):
 
 
 async def listen(request: Request, seconds: float) -> Heard:
-    """Keep ``STREAMS`` streams going for a while, and hear the last of each to its end."""
+    """Keep ``STREAMS`` streams going for a while, and hear the last of each to its end.
+
+    They begin spread over the time that one takes: begun together they would also end together, each time.
+    """
     loop = asyncio.get_running_loop()
     heard = Heard(deadline=time.monotonic() + seconds)
     raw, listeners = request.raw(), []
     for _ in range(STREAMS):
         _, listener = await loop.create_connection(lambda: _Listener(raw, heard), "127.0.0.1", request.port)
         listeners.append(listener)
+        await asyncio.sleep(answers.TOKENS * PACE_SECONDS / STREAMS)
     async with asyncio.timeout(seconds + 30):
         await asyncio.gather(*(one.ended for one in listeners))
     return heard

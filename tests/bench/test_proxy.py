@@ -63,7 +63,7 @@ async def test_an_answer_that_shows_too_much_or_says_too_little_is_no_answer(
 
 async def test_paced_streams_come_whole_stamped_and_in_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paced, "STREAMS", 3)
-    monkeypatch.setattr(engine, "PACE_SECONDS", 0.001)
+    monkeypatch.setattr(paced, "PACE_SECONDS", 0.001)
     burst, large, small = free_port(), free_port(), free_port()
     serving = asyncio.create_task(engine.serve(burst, large, small))
     await asyncio.sleep(0.05)
@@ -71,7 +71,7 @@ async def test_paced_streams_come_whole_stamped_and_in_their_time(monkeypatch: p
         heard = await paced.listen(Request(port, "m", stream=True), seconds=0.01)
         assert heard.streams == 3
         assert heard.events == 3 * (answers.TOKENS + 1)
-        assert len(heard.delays) == 3 * (answers.TOKENS - 1), "all tokens but the finishing one tell their time"
+        assert len(heard.delays) == 3 * (answers.TOKENS - 1), "all tokens but the last tell their time"
         assert heard.percentile_ms(0.0) >= 0
     await asyncio.to_thread(load_burst, burst)
     serving.cancel()
