@@ -199,7 +199,8 @@ def review_undo(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
     context = _context(queue, user) | {"undone": undone, "showings": []}
     if place := leases.held(queue, user).filter(item=item).first():
         back = showing.of(place, queue, user, context["progress"].next_number)
-        back.said = undone and Judgement(undone.decision, undone.answer, undone.reason, undone.note)
+        if undone:
+            back.said = Judgement(undone.decision, undone.answer, undone.reason, undone.note)
         context["showings"] = [back]
     return render(request, "annotations/reply.html", context)
 
