@@ -252,13 +252,14 @@ class Stream:
 
     def feed(self, chunk: bytes) -> bytes:
         """Take bytes, however they are cut; return what the client may have now."""
-        if self._layout is not None and not self._rest and not self.ended and b"\r" not in chunk:
-            # The usual: whole events of tokens alone.
-            out: list[bytes] = []
-            if self._layout.take(chunk, 0, out) == len(chunk) and not self._parts and not self.broken:
-                return b"".join(out)
         if self.broken:
             return b""
+        out: list[bytes] = []
+        if self._layout is not None and not (self._rest or self._parts or self.ended) and b"\r" not in chunk:
+            # The usual: whole events of tokens alone.
+            if self._layout.take(chunk, 0, out) == len(chunk):
+                return b"".join(out)
+            out.clear()
         if b"\n" not in chunk and b"\r" not in chunk:
             self._wait_for(chunk)
             return b""
@@ -267,7 +268,6 @@ class Stream:
             self._parts.clear()
         elif self._rest:
             chunk = self._rest + chunk
-        out = []
         at = 0
         try:
             at = self._take(chunk, out)
