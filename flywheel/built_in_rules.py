@@ -33,7 +33,7 @@ RULES = (
     Rule(
         "Drain silent",
         "critical",
-        0,
+        30,
         (("drain_silent_seconds", ">", 60),),
         "A drain died, hangs or can't reach web. What is spooled is safe, and nobody knows how much it is.",
         "Nothing, until the spool's disk is full. Then routes refuse or serve without capture.",

@@ -221,6 +221,7 @@ class Call:
         if not isinstance(model, str) or not model:
             raise RefusedError(errors.no_model())
         self._model = model
+        self._context = self._record.context = self._context.for_user(body)
         if why := self._surface.refuses(body):
             raise RefusedError(errors.not_served(why))
         return body
@@ -291,7 +292,8 @@ class Call:
     def _exchange_header(self) -> list[Header]:
         if not self._surface.is_exchange:
             return []
-        return [(b"x-flywheel-exchange-id", str(self._record.id).encode())]
+        made = str(self._record.id).encode()
+        return [(b"x-flywheel-exchange-id", made), (b"x-request-id", made)]
 
     async def _limit(self, kind: limits.Kind, sent: list[Header]) -> None:
         self._room.metrics.limited.labels(kind).inc()
@@ -314,8 +316,9 @@ class Call:
 
     def _say(self, refusal: Refusal) -> None:
         """Tell the client; in a stream that has begun, as its last event."""
-        said = self._surface.error(refusal.body)
-        if self._client.has_begun:
+        begun = self._client.has_begun
+        said = self._surface.error(refusal.status, refusal.body, in_stream=begun)
+        if begun:
             self._client.end(event(said, b"error" if self._surface.names_events else b""))
         else:
             head = [headers.JSON, *self._allowance.headers, *self._exchange_header]

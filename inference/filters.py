@@ -37,6 +37,13 @@ TIMES = ("since", "until")
 ALIASES = {"version": "model", "finish": "end", "adapter": "weights"}
 OPERATORS = ("<=", ">=", "<", ">", "=")
 
+_NEARLY = re.compile(r"([A-Za-z_]+)(<=|>=|<|>|=|:)(\S+)")
+"""What was probably meant as a term."""
+_LOGIC = {
+    "OR": "there is no OR: write values of one name with a comma, end:stop,length",
+    "AND": "there is no AND: all parts must hold anyway",
+    "NOT": "there is no NOT",
+}
 _PLAIN = re.compile(r'[^\s",:\\]+')
 _NAME = re.compile(r"[a-z_]+(?=:)")
 _AGO = re.compile(r"([1-9]\d{0,5})([mhdw])")
@@ -110,7 +117,7 @@ class Words:
     text: str
 
     def __str__(self) -> str:
-        return quoted(self.text)
+        return _in_quotes(self.text) if _no_text(self.text) else quoted(self.text)
 
 
 Term = Equals | Compare | Tag | Time | Words
@@ -235,7 +242,7 @@ def _term(reader: _Reader) -> Term:
         return Words(_some(reader.value(), reader.part))
     name = reader.match(_NAME)
     if not name:
-        return Words(reader.value(stop=""))
+        return _word(reader)
     reader.skip(":")
     name = ALIASES.get(name, name)
     if name == "tag":
@@ -251,6 +258,26 @@ def _term(reader: _Reader) -> Term:
     reader.at = begin
     known = ", ".join((*NAMES, *WORDS, *NUMBERS, *TIMES, "tag"))
     raise FilterError(reader.part, f"there is no {name}: to filter by. There are: {known}")
+
+
+def _word(reader: _Reader) -> Words:
+    """A bare word is looked for as text, unless it looks like a term: no exchange found says too little."""
+    word = reader.value(stop="")
+    if why := _no_text(word):
+        raise FilterError(word, f"{why}; put it in quotation marks to look for it")
+    return Words(word)
+
+
+def _no_text(word: str) -> str:
+    """Why a bare word is not looked for, or nothing."""
+    nearly = _NEARLY.fullmatch(word)
+    if nearly and _known(nearly[1].lower()):
+        return f"write {nearly[1].lower()}:{nearly[2].strip('=:') and nearly[2]}{nearly[3]} to filter by it"
+    return "nothing can be left out" if re.match(r"-\w", word) else _LOGIC.get(word, "")
+
+
+def _known(name: str) -> bool:
+    return ALIASES.get(name, name) in (*NAMES, *NUMBERS, *WORDS, *TIMES, "tag")
 
 
 def _some(value: str, part: str) -> str:
@@ -283,8 +310,17 @@ def _tag(reader: _Reader) -> Tag:
 def _compare(name: str, reader: _Reader) -> Compare:
     operator = next((one for one in OPERATORS if reader.skip(one)), "=")
     given = reader.value()
-    if not re.fullmatch(r"-?\d+(\.\d+)?(e-?\d+)?", given) or len(given) > 30:
-        raise FilterError(f"{name}:{operator}{given}", f"{given!r} is not a number")
+    if not re.fullmatch(r"-?(\d+(\.\d*)?|\.\d+)(e-?\d+)?", given) or len(given) > 30:
+        shown = "" if operator == "=" else operator
+        more = (
+            f"; a range is two parts, {name}:>0.2 {name}:<0.5" if re.search(r"\d\.\.|\d[,-]\d", given) else ""
+        )
+        raise FilterError(f"{name}:{shown}{given}", f"“{given}” is not a number{more}")
+    if reader.rest.startswith(","):
+        reader.skip(",")
+        raise FilterError(
+            reader.part, f"a number has one value; a range is two parts, {name}:>0.2 {name}:<0.5"
+        )
     return Compare(name, operator, float(given))
 
 
@@ -304,6 +340,10 @@ def quoted(value: str) -> str:
     """A value as it stands in a line."""
     if _PLAIN.fullmatch(value) and "=" not in value:
         return value
+    return _in_quotes(value)
+
+
+def _in_quotes(value: str) -> str:
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 

@@ -3,14 +3,18 @@
 import os
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _TRACEPARENT = re.compile(r"^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?$")
 _LONGEST = 256
 _MOST_TAGS = 32
 _NOT_FORWARDED = frozenset(
-    (b"connection", b"content-length", b"keep-alive", b"server", b"trailer", b"transfer-encoding", b"upgrade")
+    (
+        *(b"connection", b"content-length", b"keep-alive", b"server", b"trailer", b"transfer-encoding"),
+        *(b"upgrade", b"x-request-id"),
+    )
 )
+"""What is of the connection, or of the call to the engine: the client's call has a request id of its own."""
 
 
 class Context(NamedTuple):
@@ -31,6 +35,13 @@ class Context(NamedTuple):
         """Header lines for the engine."""
         sent = f"traceparent: 00-{self.trace_id}-{self.span_id}-{self.flags}\r\n"
         return (f"{sent}tracestate: {self.state}\r\n" if self.state else sent).encode()
+
+    def for_user(self, body: dict[str, Any]) -> "Context":
+        """Where no header names the user, the one that a request names in OpenAI's own way."""
+        given = body.get("user") or body.get("safety_identifier")
+        if self.user or not isinstance(given, str):
+            return self
+        return self._replace(user=given.strip()[:_LONGEST])
 
 
 def secret(headers: dict[bytes, bytes]) -> str:

@@ -187,7 +187,7 @@ class Proxy:
         key = self.follower.snapshot.authorise(secret, time.time()) if secret else None
         if key is None:
             self.metrics.unauthenticated.inc()
-            _refuse(client, errors.unauthenticated())
+            _refuse(client, errors.unauthenticated(), surface=SURFACES.get(path))
         elif request.method != endpoint.method:
             _refuse(client, errors.wrong_method(request.method, path), (b"allow", endpoint.method.encode()))
         else:
@@ -268,8 +268,11 @@ class Proxy:
         return 200, self.metrics.page(), b"text/plain; version=0.0.4; charset=utf-8"
 
 
-def _refuse(client: Client, refusal: Refusal, *more: tuple[bytes, bytes]) -> None:
-    client.answer(refusal.status, [headers.JSON, *more], refusal.body)
+def _refuse(
+    client: Client, refusal: Refusal, *more: tuple[bytes, bytes], surface: Surface | None = None
+) -> None:
+    said = refusal.body if surface is None else surface.error(refusal.status, refusal.body)
+    client.answer(refusal.status, [headers.JSON, *more], said)
 
 
 def _complain(status: int, why: str) -> bytes:

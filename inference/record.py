@@ -30,7 +30,9 @@ class Record:
         self.meter: Meter | None = None
         """Reads the answer along, for a key whose tokens are counted."""
         self._spool, self._metrics = spool, metrics
-        self._key, self._surface, self._context, self._proxy = key, surface, context, proxy
+        self._key, self._surface, self._proxy = key, surface, proxy
+        self.context = context
+        """Until it is opened, more may become known of where the call belongs."""
         self._started_us = time.time_ns() // 1000
         self._clock = time.perf_counter()
         self._recording: Recording | None = None
@@ -76,12 +78,12 @@ class Record:
             "upstream": first.name if first else "",
             "logprobs_mode": first.logprobs_mode if first else "",
             "key": self._key.name,
-            "user": self._context.user,
-            "session": self._context.session,
-            "tags": self._context.tags,
-            "trace_id": self._context.trace_id,
-            "span_id": self._context.span_id,
-            "parent_span_id": self._context.parent_span_id,
+            "user": self.context.user,
+            "session": self.context.session,
+            "tags": self.context.tags,
+            "trace_id": self.context.trace_id,
+            "span_id": self.context.span_id,
+            "parent_span_id": self.context.parent_span_id,
             "started_us": self._started_us,
             "capture": plan.capture if plan else "off",
             "top_k": plan.top_k if plan else 0,

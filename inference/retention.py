@@ -38,18 +38,28 @@ class Part(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Policy:
     """A route's days; None: for ever. ``route`` may be VERSION_PREFIX: all calls to a version by its name, or
-    NO_ROUTE: those that were refused before they had one."""
+    NO_ROUTE: those that were refused before they had one, whatever they asked for."""
 
     route: str
     days: Mapping[Part, int | None]
+    known: tuple[str, ...] = ()
+    """Of NO_ROUTE: all routes."""
 
     @property
     def condition(self) -> str:
         """Which rows are its route's. Raises ValueError for what can be no route's name."""
         if self.route == VERSION_PREFIX:
             return f"startsWith(route, '{VERSION_PREFIX}')"
-        if self.route != NO_ROUTE and not _ROUTE.fullmatch(self.route):
-            raise ValueError(f"{self.route!r} is no route's name")
+        for name in self.known or (self.route,):
+            if name != NO_ROUTE and not _ROUTE.fullmatch(name):
+                raise ValueError(f"{name!r} is no route's name")
+        if self.route == NO_ROUTE:
+            # What was asked for stands in their rows where a route's name would.
+            names = ", ".join(f"'{name}'" for name in ("", *self.known))
+            return (
+                f"(route = '' OR (model = '' AND NOT startsWith(route, '{VERSION_PREFIX}') "
+                f"AND route NOT IN ({names})))"
+            )
         return f"route = '{self.route}'"
 
     def cutoff(self, part: Part, now: datetime) -> datetime | None:
@@ -109,7 +119,7 @@ def strictest(policies: Sequence[Policy], route: str) -> Policy:
     for part in Part:
         known = [found for one in policies if (found := one.days.get(part)) is not None]
         days[part] = min(known, default=None)
-    return Policy(route, days)
+    return Policy(route, days, tuple(one.route for one in policies))
 
 
 def announce(store: Store, policies: Sequence[Policy], now: datetime) -> None:
@@ -173,7 +183,7 @@ def gone(store: Store, routes: Sequence[str]) -> list[tuple[str, int]]:
     """Routes that are no more and still have exchanges, and how many: nobody's days apply to them."""
     rows = store.query(
         "SELECT route, uniqExact(exchange_id) FROM facts "
-        "WHERE route != '' AND NOT startsWith(route, {version:String}) "
+        "WHERE route != '' AND model != '' AND NOT startsWith(route, {version:String}) "
         "AND NOT has({routes:Array(String)}, route) GROUP BY route ORDER BY route",
         {"version": VERSION_PREFIX, "routes": list(routes)},
     ).result_rows

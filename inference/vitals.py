@@ -112,9 +112,13 @@ def latest(now: datetime, sources: Sequence[str]) -> dict[tuple[str, str, str], 
 def series(
     source: str, metrics: Sequence[str], since: datetime, until: datetime, spans: int = 60
 ) -> dict[tuple[str, str], list[Span]]:
-    """By (metric, part): mean, least and most in at most ``spans`` equal spans; empty ones are left out."""
+    """By (metric, part): mean, least and most in some ``spans`` equal spans; empty ones are left out.
+
+    Spans lie where they lay a moment ago: the first one may begin before ``since``.
+    """
     first, last = int(since.timestamp()), int(until.timestamp())
     width = max(-(-(last - first) // spans), 1)
+    first -= first % width
     rows = _rows(
         "SELECT metric, part, intDiv(toUnixTimestamp(at) - {since:Int64}, {width:Int64}) AS span, "
         "avg(value) AS mean, min(value) AS least, max(value) AS most FROM vitals "

@@ -56,11 +56,14 @@ def line(
     x_format: Format = plain,
     zero: bool = True,
     marks: Sequence[Mark] = (),
+    x_start: float | None = None,
     x_end: float | None = None,
+    gap: float | None = None,
 ) -> SafeString:
     """A line chart. ``zero``: the y axis starts at 0 (else it says that it does not).
 
-    ``x_end`` keeps the axis from growing with the data: the last step of a run that has just begun.
+    ``x_start`` and ``x_end`` keep the axis from moving with the data: a window, or the last step of a run
+    that has just begun. Points further apart than ``gap`` are not joined: nothing was measured between them.
     """
     shown = [Series(each.name, thin(each.points), each.style) for each in series if each.points]
     if not shown:
@@ -68,7 +71,7 @@ def line(
     every = [point for each in shown for point in each.points]
     highs = [value for p in every for value in (p.y, p.low, p.high) if value is not None]
     y = Axis.over([*highs, *(mark.value for mark in marks)], 4, zero)
-    xs = [point.x for point in every] + ([x_end] if x_end is not None else [])
+    xs = [point.x for point in every] + [end for end in (x_start, x_end) if end is not None]
     first, last = min(xs), max(xs)
     x = Axis([first, last if last > first else first + 1])
     note = "" if not y.marks[0] else f" The axis starts at {y_format(y.marks[0])}, not at 0."
@@ -80,7 +83,7 @@ def line(
         _grid(y, height, y_format),
         _across([mark for mark in ticks(first, last, 5) if first <= mark <= x.marks[1]], x, height, x_format),
         _level(marks, y, height),
-        _stretched(shown, x, y, height),
+        _stretched(shown, x, y, height, gap),
         format_html_join(
             "",
             "{}",
@@ -148,21 +151,35 @@ def _path(values: Sequence[tuple[float, float]], x: Axis, y: Axis, height: int) 
     return " L".join(f"{_WIDE * x(at):.1f} {height * (1 - y(value)):.1f}" for at, value in values)
 
 
-def _stretched(series: Sequence[Series], x: Axis, y: Axis, height: int) -> SafeString:
+def _runs(points: Sequence[Point], gap: float | None) -> list[list[Point]]:
+    """The stretches of points that follow each other without a gap."""
+    runs: list[list[Point]] = []
+    for point in points:
+        if runs and (gap is None or point.x - runs[-1][-1].x <= gap):
+            runs[-1].append(point)
+        else:
+            runs.append([point])
+    return runs
+
+
+def _stretched(
+    series: Sequence[Series], x: Axis, y: Axis, height: int, gap: float | None = None
+) -> SafeString:
     """Bands and lines: the one part that is stretched to the width there is (strokes are not)."""
     pieces: list[SafeString] = []
     for each in series:
-        banded = [p for p in each.points if p.low is not None and p.high is not None]
-        if len(banded) > 1:
-            there = [(p.x, p.high or 0.0) for p in banded]
-            back = [(p.x, p.low or 0.0) for p in reversed(banded)]
-            pieces.append(
-                format_html(
-                    '<path class="band-{}" d="M{} Z"/>', each.style, _path([*there, *back], x, y, height)
+        for run in _runs(each.points, gap):
+            banded = [p for p in run if p.low is not None and p.high is not None]
+            if len(banded) > 1:
+                there = [(p.x, p.high or 0.0) for p in banded]
+                back = [(p.x, p.low or 0.0) for p in reversed(banded)]
+                pieces.append(
+                    format_html(
+                        '<path class="band-{}" d="M{} Z"/>', each.style, _path([*there, *back], x, y, height)
+                    )
                 )
-            )
-        path = _path([(p.x, p.y) for p in each.points], x, y, height)
-        pieces.append(format_html('<path class="line-{}" d="M{}"/>', each.style, path))
+            path = _path([(p.x, p.y) for p in run], x, y, height)
+            pieces.append(format_html('<path class="line-{}" d="M{}"/>', each.style, path))
     return format_html(
         '<svg width="100%" height="{0}" viewBox="0 0 1000 {0}" preserveAspectRatio="none">{1}</svg>',
         height,

@@ -146,15 +146,15 @@ def engine(request: HttpRequest, name: str) -> HttpResponse:
     }
     try:
         found = vitals.series(upstream.name, [*metrics, "up", "gpu_xid"], since, until, SPANS)
+        answered = vitals.mean("up", since).get(upstream.name)
     except Unavailable:
         return render(request, "flywheel/engine_vitals.html", context | {"away": True})
     width = WINDOWS[window] / SPANS
     drawn = [(chart, _merged(found, chart.metrics)) for chart in CHARTS]
-    up = _merged(found, ("up",)).get("up", [])
     xids = {int(span.most) for (metric, _), spans in found.items() if metric == "gpu_xid" for span in spans}
     context |= {
-        "charts": [_draw(upstream, chart, series, width) for chart, series in drawn if series],
-        "answered": sum(span.mean for span in up) / len(up) if up else None,
+        "charts": [_draw(upstream, chart, series, (since, until)) for chart, series in drawn if series],
+        "answered": answered,
         "behind": exchanges(Equals("upstream", (upstream.name,)), Time("since", since)),
         "spans": _spans(upstream, found, width),
         "xids": sorted(xids - {0}),
@@ -181,7 +181,12 @@ def _mean(spans: Sequence[Span]) -> Span:
     return Span(spans[0].at, mean, min(span.least for span in spans), max(span.most for span in spans))
 
 
-def _draw(upstream: Upstream, chart: Chart, series: dict[str, list[Span]], width: timedelta) -> SafeString:
+def _draw(
+    upstream: Upstream, chart: Chart, series: dict[str, list[Span]], window: tuple[datetime, datetime]
+) -> SafeString:
+    """Over the whole window, also where nothing was measured."""
+    since, until = window
+    width = (until - since) / SPANS
     names = dict(zip(chart.metrics, chart.names or (chart.title,), strict=False))
     metric = chart.metrics[0]
     return charts.line(
@@ -207,6 +212,9 @@ def _draw(upstream: Upstream, chart: Chart, series: dict[str, list[Span]], width
         height=150,
         y_format=lambda value: _bare(metric, value),
         x_format=_clock(width),
+        x_start=since.timestamp(),
+        x_end=until.timestamp(),
+        gap=2.5 * width.total_seconds(),
     )
 
 

@@ -83,5 +83,6 @@ MESSAGES = Surface(
     rename=rename,
     model_first=False,
     names_events=True,
+    anthropic=True,
     not_parameters=frozenset(("messages", "system")),
 )

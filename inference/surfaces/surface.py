@@ -102,6 +102,17 @@ def serves(_: Message) -> str:
     return ""
 
 
+_ANTHROPIC = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+}
+"""Their names for what a status says."""
+
+
 @dataclass(frozen=True, slots=True)
 class Surface:
     """One path of the API: how a request is extended, its answer cleaned, and both read."""
@@ -136,6 +147,8 @@ class Surface:
     """Whether its events repeat one layout (inference.cutting)."""
     names_events: bool = False
     """Whether its events have names, and its errors say by a type that they are errors."""
+    anthropic: bool = False
+    """Whether its errors have the form that Anthropic's clients read."""
     is_exchange: bool = True
     """Whether a model answers, so that it is recorded."""
     refuses: Callable[[Message], str] = serves
@@ -143,6 +156,10 @@ class Surface:
     not_parameters: frozenset[str] = field(default_factory=frozenset)
     """What of a request is no parameter of sampling, besides what no surface calls one."""
 
-    def error(self, said: bytes) -> bytes:
-        """An error object in this surface's form."""
-        return b'{"type":"error",' + said[1:] if self.names_events else said
+    def error(self, status: int, said: bytes, *, in_stream: bool = False) -> bytes:
+        """An error object, which comes in OpenAI's form, in this surface's."""
+        if self.anthropic:
+            kind = _ANTHROPIC.get(status, "api_error" if status >= 500 else "invalid_request_error")
+            message = orjson.loads(said)["error"]["message"]
+            return orjson.dumps({"type": "error", "error": {"type": kind, "message": message}})
+        return b'{"type":"error",' + said[1:] if in_stream and self.names_events else said

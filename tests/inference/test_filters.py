@@ -65,6 +65,13 @@ def test_every_filter_comes_back_from_its_text(found: tuple[filters.Term, ...]) 
     assert filters.parse(filters.text(Filter(found))) == Filter(found)
 
 
+@pytest.mark.parametrize("word", ["OR", "NOT", "-fracture", "least_p<0.3", "end=stop", "LEAST_P:<1"])
+def test_what_looks_like_a_term_is_looked_for_in_quotation_marks(word: str) -> None:
+    found = Filter((filters.Words(word),))
+    assert filters.text(found) == f'"{word}"'
+    assert filters.parse(filters.text(found)) == found
+
+
 @given(st.text(max_size=60))
 def test_any_text_is_a_filter_or_says_which_part_is_not(line: str) -> None:
     try:
@@ -83,6 +90,15 @@ def test_any_text_is_a_filter_or_says_which_part_is_not(line: str) -> None:
     [
         ("route:icd colour:red", "colour:red", "there is no colour:"),
         ("least_p:<much", "least_p:<much", "not a number"),
+        ("least_p<0.3 fracture", "least_p<0.3", "write least_p:<0.3"),
+        ("end=stop", "end=stop", "write end:stop"),
+        ("LEAST_P:<0.3", "LEAST_P:<0.3", "write least_p:<0.3"),
+        ("version=base", "version=base", "write version:base"),
+        ("least_p:0.3..0.5", "least_p:0.3..0.5", "a range is two parts"),
+        ("least_p:<0.3,0.5", "least_p:<0.3,0.5", "a range is two parts"),
+        ("fracture OR cough", "OR", "there is no OR"),
+        ("NOT fracture", "NOT", "there is no NOT"),
+        ("-fracture", "-fracture", "nothing can be left out"),
         ("since:yesterday", "since:yesterday", "a time is written"),
         ('a "chest pain', '"chest pain', "not closed"),
         ("tag:group", "tag:group", "tag:name=value"),

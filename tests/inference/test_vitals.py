@@ -264,7 +264,7 @@ def store(clickhouse: str, monkeypatch: pytest.MonkeyPatch) -> trace_store.Store
 
 
 def test_sweeps_are_kept_and_read_as_series(store: trace_store.Store) -> None:
-    now = datetime.now(UTC).replace(microsecond=0)
+    now = datetime.now(UTC).replace(second=0, microsecond=0)  # where a span begins
     for back in range(60, -1, -10):
         rows = [Sample("tokens_per_s", "gpu-1", "", float(back)), Sample("gpu_power", "gpu-1", "0", 300.0)]
         vitals.keep([*rows, Sample("tokens_per_s", "gpu-2", "", 5.0)], now - timedelta(seconds=back))
