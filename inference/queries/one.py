@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 from uuid import UUID
@@ -183,8 +183,11 @@ def _tokens(row: dict[str, Any]) -> Tokens:
     return Tokens(row["choice"], row["source"], *(row[name] for name in _PLAIN_COLUMNS))
 
 
-def _stored(row: dict[str, Any], tokens: Iterable[Tokens]) -> StoredExchange:
+def _stored(row: dict[str, Any], tokens: Sequence[Tokens]) -> StoredExchange:
+    came = sum(len(one.ids) for one in tokens if one.source in ("wire", "engine"))
     made = {
+        # An engine says how many in its usage, which not every stream has.
+        "completion_tokens": row["completion_tokens"] or came,
         "exchange_id": str(row["exchange_id"]),
         "messages": orjson.loads(row["messages"] or "[]"),
         "choices": [Choice(**choice) for choice in orjson.loads(row["choices"] or "[]")],

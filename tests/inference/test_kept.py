@@ -26,9 +26,10 @@ async def test_it_is_what_the_client_got(proxy: Running, name: str) -> None:
     pair = PAIRS[name]
     status, _, body = await proxy.post({**pair.request, "model": "desk"}, pair.path)
     (exchange,) = await proxy.exchanges(1)
-    if status == 200 and exchange.tokens and exchange.tokens_match:
+    told = exchange.tokens and exchange.tokens_match
+    if status == 200 and (told or exchange.capture not in ("wire", "withheld")):
         assert kept.answer(exchange) == body
-        assert len(body) < len(exchange.response)
+        assert len(body) < len(exchange.response) or not exchange.tokens
     else:
         assert kept.answer(exchange) == exchange.response
 
@@ -41,7 +42,6 @@ async def test_where_tokens_are_missing_the_engines_own_is_kept(proxy: Running) 
         replace(whole, tokens=[]),
         replace(whole, tokens_match=False),
         replace(whole, tokens_match=None),
-        replace(whole, capture="refused"),
         replace(whole, status=499),
         replace(whole, tokens=[replace(whole.tokens[0], choice=1)]),
         replace(whole, request=b"{nonsense"),
@@ -49,6 +49,22 @@ async def test_where_tokens_are_missing_the_engines_own_is_kept(proxy: Running) 
         replace(whole, streamed=True),
     ):
         assert kept.answer(lacking) == lacking.response
+
+
+@pytest.mark.parametrize("name", ["chat", "chat_streamed"])
+async def test_what_an_engine_captured_is_kept_as_the_client_got_it(proxy: Running, name: str) -> None:
+    """The public name, and no usage that the client did not ask for."""
+    pair = PAIRS[name]
+    await proxy.post({**pair.request, "model": "desk"})
+    (wire,) = await proxy.exchanges(1)
+    plain = pair.plain.body
+    usage = b'data: {"id":"x","object":"chat.completion.chunk","created":1,"model":"m","choices":[],"usage":{}}\n\n'
+    came = plain.replace(b"data: [DONE]", usage + b"data: [DONE]")
+    one = replace(wire, capture="engine", tokens=[], tokens_match=None, response=came)
+    got = kept.answer(one)
+    assert b'"model":"desk"' in got
+    assert f'"model":"{wire.model}"'.encode() not in got
+    assert b'"usage":{}' not in got
 
 
 async def test_a_stream_that_was_cut_off_is_kept_as_it_came(proxy: Running) -> None:

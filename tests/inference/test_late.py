@@ -159,6 +159,39 @@ def test_tokens_are_as_many_as_the_engine_counted(store: Store, tmp_path: Path) 
     assert two.tokens_differ(found.stored_at + TOKENS_DEADLINE * 2)
 
 
+def tokens_counted(store: Store) -> list[int]:
+    return [row[0] for row in store.query("SELECT completion_tokens FROM facts FINAL").result_rows]
+
+
+@pytest.mark.parametrize(
+    "order", [("first", "proxy", "second"), ("proxy", "first", "second"), ("first", "second", "proxy")]
+)
+def test_tokens_are_counted_where_the_engine_did_not_say_how_many(
+    store: Store, tmp_path: Path, order: tuple[str, ...]
+) -> None:
+    """A stream of two choices without usage, whatever comes first."""
+    one = asked()
+    spooled.spool(tmp_path / "proxy", [one])
+    engine_keeps(tmp_path / "first", one)
+    engine_keeps(tmp_path / "second", one, choice=1)
+    for name in order:
+        drain(tmp_path / name)
+    assert tokens_counted(store) == [4]
+    found = queries.exchange(one.exchange_id)
+    assert found is not None
+    assert found.completion_tokens == 4
+
+
+def test_what_an_engine_counted_stands(store: Store, tmp_path: Path) -> None:
+    one = asked()
+    said = one.response.replace(b'"completion_tokens":0', b'"completion_tokens":9')
+    spooled.spool(tmp_path / "proxy", [replace(one, response=said)])
+    engine_keeps(tmp_path / "engine", one)
+    drain(tmp_path / "proxy")
+    drain(tmp_path / "engine")
+    assert tokens_counted(store) == [9]
+
+
 def test_an_engine_that_was_killed_keeps_what_was_on_disk(store: Store, tmp_path: Path) -> None:
     one = asked()
     spooled.spool(tmp_path / "proxy", [one])
