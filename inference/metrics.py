@@ -58,7 +58,7 @@ class Metrics:
         )
         self.upstream_in_order = Gauge(
             "flywheel_upstream_in_order",
-            "1 while an engine gets calls as any other, 0 while it was put aside",
+            "1 while an engine gets calls as any other; 0 from when it is put aside until it answers one",
             ["upstream"],
             registry=registry,
         )

@@ -33,6 +33,8 @@ _IMAGE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+={0,2}
 _LARGEST_IMAGE = 8_000_000
 _LONGEST_MARKDOWN = 200_000
 """Characters."""
+LONGEST_TURN = 50_000
+"""Characters of one message on a page: more takes seconds to lay out, and nobody reads it there."""
 _reader = MarkdownIt("commonmark", {"html": False, "linkify": False}).enable(["table", "strikethrough"])
 
 
@@ -72,6 +74,8 @@ class Turn:
     folded: bool = False
     images: list[str] = field(default_factory=list)
     """Pictures that were sent along, as addresses that hold them whole."""
+    left_out: int = 0
+    """Characters of the text that are not shown."""
 
     @property
     def laid_out(self) -> str:
@@ -160,17 +164,20 @@ def turns(messages: list[dict[str, Any]]) -> list[Turn]:
     """Every message in order; only the last one that is no instruction stands unfolded."""
     spoken = [i for i, message in enumerate(messages) if _role(message) not in ("system", "developer")]
     last = spoken[-1] if spoken else len(messages) - 1
-    return [
-        Turn(
-            role=_role(message),
-            label=LABELS.get(_role(message), _role(message) or "Said"),
-            text=plain(_without_images(message.get("content"))),
-            calls=calls(message.get("tool_calls")),
-            folded=i != last,
-            images=images(message.get("content")),
-        )
-        for i, message in enumerate(messages)
-    ]
+    return [_turn(message, folded=i != last) for i, message in enumerate(messages)]
+
+
+def _turn(message: dict[str, Any], *, folded: bool) -> Turn:
+    text = plain(_without_images(message.get("content")))
+    return Turn(
+        role=_role(message),
+        label=LABELS.get(_role(message), _role(message) or "Said"),
+        text=text[:LONGEST_TURN],
+        calls=calls(message.get("tool_calls")),
+        folded=folded,
+        images=images(message.get("content")),
+        left_out=max(0, len(text) - LONGEST_TURN),
+    )
 
 
 def _role(message: dict[str, Any]) -> str:

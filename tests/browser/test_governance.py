@@ -82,7 +82,7 @@ def test_erasing_by_keyboard(visit: Visit, sideways: Fits) -> None:
     page.keyboard.press("Enter")
     expect(page.locator(".act")).to_contain_text("4 exchanges name this user")
     at_every_size(page, sideways, "erasures-preview")
-    page.get_by_role("button", name="Erase everything until now").press("Enter")
+    page.get_by_role("button", name="Erase everything of").press("Enter")
     expect(page.locator("h1")).to_have_text(f"Erasure {Erasure.objects.get().pk}")
     at_every_size(page, sideways, "erasure-waiting")
     assert "ann" not in page.url

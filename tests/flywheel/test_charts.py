@@ -54,6 +54,21 @@ def test_a_line_chart_says_its_figures_aloud_and_as_a_table() -> None:
     assert parsed(html).tag == "figure"
 
 
+def test_a_line_breaks_where_nothing_was_measured() -> None:
+    points = [charts.Point(x, 1.0, low=0.5, high=1.5) for x in (0, 10, 20, 100, 110)]
+    series = [charts.Series("load", points)]
+    joined, broken = (charts.line(series, title="Load", x_name="time", gap=gap) for gap in (None, 25))
+    assert (joined.count('class="line-current" d='), broken.count('class="line-current" d=')) == (1, 2)
+    assert (joined.count('class="band-current"'), broken.count('class="band-current"')) == (1, 2)
+
+
+def test_a_windows_axis_is_the_window_also_where_nothing_was_measured() -> None:
+    points = [charts.Point(90, 1.0), charts.Point(100, 2.0)]
+    series = [charts.Series("load", points)]
+    html = charts.line(series, title="Load", x_name="time", x_start=0, x_end=100)
+    assert 'd="M900.0 ' in html
+
+
 def test_a_line_chart_that_does_not_start_at_zero_says_so() -> None:
     points = [charts.Point(1, 50.0), charts.Point(2, 52.0)]
     html = charts.line([charts.Series("rate", points)], title="Rate", x_name="step", zero=False)

@@ -49,12 +49,16 @@ def connect() -> Store:
     return clickhouse.connect()
 
 
-def keep(store: Store, spool: Path, *days: int, route: str = "icd-chapter") -> list[str]:
+def keep(
+    store: Store, spool: Path, *days: int, route: str = "icd-chapter", model: str = "smollm2-135m"
+) -> list[str]:
     """An exchange so many days old each, with feedback and a span of the application's; returns their ids."""
     raws = []
     for number, age in enumerate(days):
         at = int((NOW - timedelta(days=age)).timestamp() * 1e6)
-        one = spooled.raw(uuid.uuid4().int >> 66, started_us=at, route=route, text="secret answer")
+        one = spooled.raw(
+            uuid.uuid4().int >> 66, started_us=at, route=route, model=model, text="secret answer"
+        )
         said = spooled.event(one.exchange_id, comment="secret", thumbs="down", score=0.25, at_us=at)
         raws += [one, said, application_spans(one.opened["trace_id"], document=f"secret {number}")]
     spooled.spool(spool, raws)
@@ -227,6 +231,19 @@ def test_what_was_refused_before_it_had_a_route_goes_by_the_fewest_days(store: S
     found = store.query("SELECT toString(exchange_id), request != '' FROM exchanges").result_rows
     left = {str(one): bool(body) for one, body in found}
     assert left == {young: True, old: False, deleted: True}
+    assert gone not in left
+
+
+def test_a_model_that_never_was_makes_no_route(store: Store, tmp_path: Path) -> None:
+    """What was asked for stands in the row of a refused call; whoever has a key can ask for anything."""
+    Route.objects.create(name="icd-chapter", bodies_days=10, tokens_days=10, metadata_days=30)
+    Route.objects.create(name="kept")
+    young, gone = keep(store, tmp_path, 9, 31, route="gpt-4o' OR 1", model="")
+    (refused,) = keep(store, tmp_path, 400, route="kept", model="")
+    assert retention.gone() == []
+    run_all()
+    left = {str(one) for (one,) in store.query("SELECT toString(exchange_id) FROM exchanges").result_rows}
+    assert left == {young, refused}
     assert gone not in left
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import openai
 import orjson
@@ -167,6 +168,42 @@ async def test_what_can_not_be_served_is_said_and_kept(
     (exchange,) = await proxy.exchanges(1)
     assert (exchange.exchange_id, exchange.status) == (headers["x-flywheel-exchange-id"], status)
     assert (exchange.end_reason, exchange.error) == (reason, error["message"])
+
+
+@pytest.mark.parametrize(
+    ("path", "secret", "status", "form"),
+    [
+        ("/v1/messages", "fw-test", 404, {"type": "error", "error": {"type": "not_found_error"}}),
+        ("/v1/messages", "wrong", 401, {"type": "error", "error": {"type": "authentication_error"}}),
+        ("/v1/responses", "fw-test", 404, {"error": {"code": "model_not_found"}}),
+    ],
+)
+async def test_an_error_has_the_form_of_its_api(
+    proxy: Running, path: str, secret: str, status: int, form: dict[str, Any]
+) -> None:
+    got, _, said = await proxy.post({"model": "other", "messages": [], "input": "hi"}, path, secret)
+    error = orjson.loads(said)
+    assert got == status
+    assert error.keys() == form.keys()
+    assert form["error"].items() <= error["error"].items()
+    assert error["error"]["message"]
+
+
+async def test_a_user_is_named_by_header_or_as_openais_client_does(proxy: Running) -> None:
+    await proxy.post({**call("hello"), "user": " rosa "})
+    await proxy.post({**call("hello"), "safety_identifier": "sven"})
+    await proxy.post({**call("hello"), "user": "rosa"}, **{"x-flywheel-user": "paul"})
+    await proxy.post({**call("hello"), "user": {"no": "name"}})
+    found = await proxy.exchanges(4)
+    assert [one.user for one in found] == ["rosa", "sven", "paul", ""]
+
+
+async def test_clients_find_the_exchange_under_their_own_name_for_it(proxy: Running) -> None:
+    response = await proxy.openai.chat.completions.create(
+        model="desk", messages=[{"role": "user", "content": "hello"}]
+    )
+    (exchange,) = await proxy.exchanges(1)
+    assert response._request_id == exchange.exchange_id
 
 
 async def test_a_large_body_without_a_length_is_stopped_too(proxy: Running) -> None:

@@ -47,6 +47,13 @@ def test_links_lead_out_without_telling_where_from() -> None:
     assert 'rel="noopener noreferrer nofollow"' in reading.markdown("[x](https://example.org)")
 
 
+def test_of_a_message_that_no_page_can_hold_the_beginning_is_shown() -> None:
+    (turn,) = reading.turns([{"role": "user", "content": "x" * (reading.LONGEST_TURN + 7)}])
+    assert (len(turn.text), turn.left_out) == (reading.LONGEST_TURN, 7)
+    (turn,) = reading.turns([{"role": "user", "content": "x"}])
+    assert turn.left_out == 0
+
+
 def test_only_the_last_message_stands_unfolded() -> None:
     messages: list[dict[str, Any]] = [
         {"role": "system", "content": "Be brief."},
