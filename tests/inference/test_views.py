@@ -1,8 +1,10 @@
 """The pages about exchanges, on a real trace store."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from uuid import UUID
 
 import orjson
 import pytest
@@ -11,10 +13,11 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django.fixtures import Settings
 
-from inference import columns, events, otlp
+from inference import columns, events, lookups, otlp
 from inference.answer import Choice
 from inference.exchange import Exchange
 from inference.models import ModelVersion, Route
+from inference.reading_rights import ReadingRight
 from tests import people
 from tests.inference import answered, spooled
 
@@ -443,6 +446,29 @@ def test_chosen_columns_stand_in_the_list_and_in_its_links(emil: Client) -> None
     ]  # the usual ones
     assert user[1] in links
     assert emil.get(user[1].replace("&amp;", "&")).text.count("<tr data-row") == 1
+
+
+def test_verdicts_and_corrections_are_columns_that_are_asked_for_only_when_chosen(
+    emil: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Sequence[lookups.Named]] = []
+
+    def known(named: Sequence[lookups.Named]) -> dict[lookups.Named, lookups.Settled]:
+        asked.append(named)
+        return {(UUID(ONE.exchange_id), 0): lookups.Settled("corrected", "<b>J46</b>")}
+
+    monkeypatch.setattr(lookups, "_verdicts", [known])
+    emil.get(reverse("exchanges"))
+    assert asked == []
+    text = emil.get(reverse("exchanges"), {"columns": "verdict,corrected"}).text
+    assert [len(one) for one in asked] == [len(ALL)]
+    assert re.search(r'data-label="Verdict"[^>]*><span[^>]*>corrected<', text)
+    assert re.search(r'data-label="Corrected to"[^>]*><span[^>]*>&lt;b&gt;J46&lt;/b&gt;<', text)
+    ReadingRight.objects.all().delete()
+    people.may_read(role="engineers")
+    numbers = emil.get(reverse("exchanges"), {"columns": "verdict,corrected"}).text
+    assert re.search(r'data-label="Verdict"[^>]*><span[^>]*>corrected<', numbers)
+    assert "J46" not in numbers
 
 
 def test_columns_there_are_not_are_left_out(emil: Client) -> None:
