@@ -99,6 +99,36 @@ def test_enter_and_click_pin_and_moving_on_keeps_it(visit: Visit) -> None:
     expect(pieces.first).to_have_class("p h0 on pinned")
 
 
+def test_a_click_elsewhere_and_escape_close_what_a_click_opened(visit: Visit) -> None:
+    page = visit(address(ONE), people.engineer())
+    pieces, popover = page.locator("[data-heat-text] .p"), page.locator(".heat-pop")
+    pieces.nth(2).click()
+    popover.locator("p").click()
+    expect(popover).to_be_visible()
+    page.locator("h1").click(position={"x": 1, "y": 1})
+    expect(popover).to_be_hidden()
+    expect(pieces.nth(2)).to_have_class("p h4")
+    for take_focus_away in (False, True):
+        pieces.nth(2).click()
+        if take_focus_away:
+            page.evaluate("document.activeElement.blur()")
+        page.keyboard.press("Escape")
+        expect(popover).to_be_hidden()
+    page.get_by_role("button", name="Next unsure").click()
+    expect(popover).to_be_visible()
+
+
+def test_escape_closes_the_popover_first_and_then_the_panel(visit: Visit) -> None:
+    page = visit(f"/exchanges/?peek={ONE.exchange_id}", people.engineer())
+    page.locator("#peek [data-heat-text] .p").nth(2).click()
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Escape")
+    expect(page.locator(".heat-pop")).to_be_hidden()
+    expect(page.locator("#peek")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#peek")).to_be_hidden()
+
+
 def test_the_popover_is_never_over_its_piece(visit: Visit) -> None:
     page = visit(address(WIDE), people.engineer(), 390, 844)
     pieces = page.locator("[data-heat-text] .p")
