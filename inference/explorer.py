@@ -14,6 +14,7 @@ from uuid import UUID
 from django.conf import settings
 from django.http import QueryDict
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.http import urlencode
 
 from inference import columns, filters, lookups, queries, readers
@@ -312,7 +313,8 @@ def histogram(chosen: Filter, place: Place) -> dict[str, Any]:
         "bars": list(bars(buckets, chosen.terms, highest, place)),
         "bars_width": WIDTH * len(buckets),
         "bars_from": buckets[0].start,
-        "bars_until": buckets[-1].end,
+        # The last column may reach beyond what has happened yet.
+        "bars_until": buckets[-1].end if buckets[-1].end < timezone.now() else None,
         # A field of whole minutes must not cut the last one off.
         "until_field": buckets[-1].end + timedelta(seconds=59),
         "rest": str(Filter(tuple(term for term in chosen.terms if not isinstance(term, Time)))),
