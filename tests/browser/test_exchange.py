@@ -39,7 +39,13 @@ RICH = answered.exchange(
     ],
     parent_span_id="9" * 16,
 )
-STEP = otlp.SpanBatch("", [answered.step(RICH.trace_id, "9" * 16, "look up")])
+STEP = otlp.SpanBatch(
+    "",
+    [
+        answered.step(RICH.trace_id, "9" * 16, "look up"),
+        answered.step(RICH.trace_id, "8" * 16, "store", "no such table: " + "t" * 40, parent="9" * 16),
+    ],
+)
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +213,18 @@ def test_a_picture_that_came_along_is_shown_and_none_is_fetched(visit: Visit) ->
     page.locator(".json summary").press("Enter")
     expect(page.locator(".json pre")).to_contain_text('"found": [')
     expect(page.locator(".spans .mine .step-bar")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_the_bars_of_a_trace_share_one_axis(
+    visit: Visit, sideways: Callable[[Page], int], width: int
+) -> None:
+    page = visit(address(RICH), people.engineer(), width)
+    boxes = [one.bounding_box() for one in page.locator(".spans .step-bar").all()]
+    assert len(boxes) == 3
+    assert len({(round(box["x"]), round(box["width"])) for box in boxes if box}) == 1
+    expect(page.locator(".spans")).to_contain_text("✕ no such table")
+    assert sideways(page) == 0
 
 
 def test_two_ticked_are_compared_and_lead_to_their_tokens_by_keys(visit: Visit) -> None:

@@ -48,6 +48,16 @@ SAID = [
 STEP = otlp.SpanBatch("", [answered.step(CUT.trace_id, "9" * 16, "look <b>up</b>")])
 CUT = replace(CUT, parent_span_id="9" * 16)
 ALL = [ONE, HOSTILE, DIED, CUT, OFF, TOOL]
+UNKNOWN = answered.ended(
+    answered.exchange(7, route="gpt-4o", model="", closed={"status": 404}), "refused", "no such model"
+)
+NAMELESS = answered.ended(answered.exchange(8, route="", model=""), "bad_request", "no JSON")
+SHORT = replace(answered.exchange(9, "x", session="short"), completion_tokens=1)
+ELSEWHERE = [UNKNOWN, NAMELESS, SHORT]
+ANEW = [
+    events.parse(spooled.event(SHORT.exchange_id, thumbs=thumbs, user="u7", at_us=1_795_400_000_000_000 + n))
+    for n, thumbs in enumerate(("up", "down"))
+]
 
 
 @pytest.fixture(scope="module")
@@ -377,6 +387,39 @@ def test_with_the_trace_store_down_pages_say_what_still_works(
     assert one.status_code == 503
     assert "judging, routes and Back work on" in one.text
     assert emil.get("/search/", {"q": ONE.exchange_id}).status_code == 200
+
+
+def test_a_call_that_no_version_took_up_is_called_one(
+    emil: Client, filled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", filled + "_elsewhere")
+    answered.store(*ELSEWHERE, *ANEW)
+
+    def heading(one: Exchange) -> str:
+        found = re.search(r"<h1[^>]*>(.*?)</h1>", page(emil, one), re.S)
+        assert found
+        return re.sub(r"<[^>]+>", "", found[1]).strip()
+
+    assert heading(UNKNOWN) == "✕ A call to “gpt-4o” was refused before it reached an engine."
+    assert heading(NAMELESS) == "✕ A call was refused: nothing that an engine could serve."
+    assert (
+        "A call to “gpt-4o” was refused" in emil.get(reverse("exchanges"), {"peek": UNKNOWN.exchange_id}).text
+    )
+    assert "<dt>HTTP status</dt><dd>404</dd>" in page(emil, UNKNOWN)
+    assert "<dt>HTTP status</dt><dd>200</dd>" in page(emil, SHORT)
+
+
+def test_one_is_singular_and_what_was_said_anew_replaces(
+    emil: Client, filled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", filled + "_elsewhere")
+    answered.store(*ELSEWHERE, *ANEW)
+    for text in (page(emil, SHORT), emil.get(reverse("session", args=["short"])).text):
+        assert re.search(r"\b1 token\b", text)
+        assert not re.search(r"\b1 (tokens|pieces)\b", text)
+    said = page(emil, SHORT).split("opinions")[1]
+    assert said.count(">replaced<") == 1
+    assert said.index("Thumbs down") < said.index("Thumbs up") < said.index(">replaced<")
 
 
 def test_search_finds_an_exchange_by_its_id_or_its_shown_end(emil: Client) -> None:
