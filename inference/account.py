@@ -32,7 +32,7 @@ ENDINGS = {
     ),
     "engine_error": Ending("engine error", "the engine answered with an error", "bad", answered=False),
     "engine_timeout": Ending("timed out", "the engine took too long", "bad", answered=False),
-    "refused": Ending("refused", "refused, by a limit or for want of disk", "bad", answered=False),
+    "refused": Ending("refused", "refused before it reached an engine", "bad", answered=False),
     "bad_request": Ending("bad request", "nothing that an engine could serve", "bad", answered=False),
     "proxy_died": Ending("proxy died", "the proxy died before the end", "bad", answered=False),
 }

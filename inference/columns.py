@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from inference import account
 from inference.filters import Equals
 from inference.heatmap import heat
+from inference.lookups import Settled
 from inference.stored import ExchangeSummary
 
 
@@ -40,9 +41,21 @@ class Cell:
     term: Equals | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What the trace store does not hold of an exchange: its cost (None: no price) and its verdict."""
+
+    dollars: float | None = None
+    settled: Settled | None = None
+
+
 def _named(name: str, title: str, narrows: str = "", spare: bool = False) -> Column:
     narrows = narrows or name
     return Column(name, title, "name", lambda x: getattr(x, narrows), narrows, spare)
+
+
+def _nothing(x: ExchangeSummary) -> None:
+    """The value of what is in ``_BESIDE``."""
 
 
 ALL = (
@@ -55,7 +68,9 @@ ALL = (
     Column("first_token", "First token", "seconds", lambda x: x.first_token_seconds),
     Column("prompt_tokens", "Tokens read", "number", lambda x: x.prompt_tokens),
     Column("tokens", "Tokens", "number", lambda x: x.completion_tokens, spare=True),
-    Column("cost", "Cost", "dollars", lambda x: None),
+    Column("cost", "Cost", "dollars", _nothing),
+    Column("verdict", "Verdict", "text", _nothing),
+    Column("corrected", "Corrected to", "text", _nothing),
     _named("route", "Route"),
     _named("version", "Version", "model", spare=True),
     _named("adapter", "Weights", "weights"),
@@ -69,6 +84,12 @@ ALL = (
     _named("capture", "Capture"),
 )
 USUAL = ("answered", "least_p", "end", "seconds", "tokens", "version")
+JUDGED = frozenset(("verdict", "corrected"))
+_BESIDE: dict[str, Callable[[Beside], object]] = {
+    "cost": lambda known: known.dollars,
+    "verdict": lambda known: known.settled and known.settled.verdict,
+    "corrected": lambda known: known.settled and known.settled.corrected,
+}
 _BY_NAME = {column.name: column for column in ALL}
 
 
@@ -84,9 +105,9 @@ def text(columns: Sequence[Column]) -> str:
     return "" if names == USUAL else ",".join(names)
 
 
-def cell(column: Column, x: ExchangeSummary, dollars: float | None) -> Cell:
-    """``dollars``: what the exchange cost; None when its version has no price."""
-    value = dollars if column.kind == "dollars" else column.value(x)
+def cell(column: Column, x: ExchangeSummary, known: Beside) -> Cell:
+    """What stands in the exchange's row."""
+    value = _BESIDE[column.name](known) if column.name in _BESIDE else column.value(x)
     if column.kind == "chance":
         return Cell(column, value, heat(value) if isinstance(value, float) else "h0")
     term = Equals(column.narrows, (str(value),)) if column.kind == "name" and value else None

@@ -6,11 +6,12 @@ Values travel as parameters beside the SQL, never in it; names come from the tab
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from inference import lookups, readers
+from inference import lookups, purposes, readers
 from inference.filters import Compare, Equals, Filter, FilterError, Tag, Term, Time, Words
 from inference.stored import microseconds
 
@@ -94,6 +95,14 @@ def within_rights(filter: Filter, *, texts: bool) -> Filter:  # noqa: A002
     if not mine:
         raise FilterError(str(filter)[:60], "you may see numbers only; ask an administrator for the right")
     return filter.with_term(Equals("route", tuple(sorted(mine))))
+
+
+def only_traffic(filter: Filter, but: Sequence[str] = purposes.ALL) -> tuple[str, dict[str, Any]]:  # noqa: A002
+    """A condition that leaves out what Flywheel asked for by itself; not what is in ``but``, when the filter
+    names its tag.
+    """
+    named = {term.name for term in filter.terms if isinstance(term, Tag)}
+    return "purpose IN {purposes:Array(String)}", {"purposes": ["", *sorted(named & set(but))]}
 
 
 def readable() -> tuple[str, dict[str, Any]]:

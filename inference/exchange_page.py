@@ -7,16 +7,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
+import orjson
 from django.conf import settings
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString, mark_safe
 
-from inference import account, lookups, queries, readers, reading, vocabulary
+from inference import account, lookups, parameters, queries, readers, reading, vocabulary
 from inference.answer import Choice, Tokens
 from inference.heatmap import HeatMap, paint
 from inference.models import ModelVersion, Route
+from inference.opinions import opinions
 from inference.panels import Subject, panels
 from inference.queries import Span, StoredExchange
 
@@ -24,7 +26,8 @@ AGAIN = ("chat", "completions")
 """Surfaces whose requests can be tried on another version."""
 MOST_MESSAGES = 1000
 """Of a conversation with more, the middle is left out of the page."""
-SHOWN_PARAMS = ("temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "n", "stop")
+OF_THE_REQUEST = ("logprobs", "top_logprobs")
+"""What is not among the stored parameters, since the proxy asks for it itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +97,11 @@ def context(x: StoredExchange, view: str, start: int) -> dict[str, Any]:
     subject = Subject(UUID(str(x.exchange_id)), x.attempt, x.weights, x.route, x.hidden)
     ending = account.ending(x.end_reason)
     shown = _shown(x.messages)
+    request = sent(x)
     return {
         "x": x,
         "ending": ending,
+        "unreached": unreached(x),
         "nothing": nothing(x),
         "turns": reading.turns(shown),
         "left_out": len(x.messages) - len(shown),
@@ -107,11 +112,11 @@ def context(x: StoredExchange, view: str, start: int) -> dict[str, Any]:
         "route_url": route_url(x.route),
         "version_name": version_name(x.model, x.weights),
         "version_url": f"{reverse('exchanges')}?{urlencode({'q': f'weights:{x.weights}'})}",
-        "params": [(name.replace("_", " "), x.params[name]) for name in SHOWN_PARAMS if name in x.params],
+        "params": parameters.told(x.params | asked_of_the_proxy(request)),
         "tags": sorted(x.tags.items()),
-        "curl": curl(x),
+        "curl": reading.as_curl(settings.PROXY_URL, x.surface, request) if request else "",
         "cost": cost(x),
-        "may_try": x.surface in AGAIN and not x.cleared and readers.rights().texts is None,
+        "may_try": may_try(x),
         "spans": steps(x),
         **after(x),
     }
@@ -122,6 +127,7 @@ def peek(x: StoredExchange) -> dict[str, Any]:
     return {
         "x": x,
         "ending": account.ending(x.end_reason),
+        "unreached": unreached(x),
         "nothing": nothing(x),
         "asked": reading.asked(x.messages),
         "earlier": max(0, len(x.messages) - 1),
@@ -140,10 +146,10 @@ def nothing(x: StoredExchange) -> str:
 
 
 def after(x: StoredExchange) -> dict[str, Any]:
-    """What came to be known of it later: feedback, the newest first, and whether the client had left."""
+    """What came to be known of it later: what users said, and whether the client had left."""
     found = queries.events(x.exchange_id, x.trace_id, x.route)
     return {
-        "feedback": [event for event in reversed(found) if event.kind == "feedback"],
+        "feedback": opinions(found, told_apart=not x.hidden),
         "left_late": any(event.kind == "client_left" for event in found),
     }
 
@@ -154,10 +160,39 @@ def cost(x: StoredExchange) -> float | None:
     return None if price is None else price.dollars(x.prompt_tokens, x.completion_tokens)
 
 
-def curl(x: StoredExchange) -> str:
-    """The request as a command; "" when its bytes are gone or no text."""
+def unreached(x: StoredExchange) -> str:
+    """How a call ended that no version took up, to follow on “A call”; "" where one did."""
+    if x.model or not x.failed:
+        return ""
+    words = account.ending(x.end_reason).words
+    if x.end_reason == "refused":
+        return f"was {words}"
+    return f"{'was refused' if x.end_reason == 'bad_request' else 'came to nothing'}: {words}"
+
+
+def never_asked(x: StoredExchange) -> bool:
+    """Whether what was sent never was a request that a model could answer."""
+    return x.end_reason == "bad_request" or (x.end_reason == "refused" and not x.model)
+
+
+def may_try(x: StoredExchange) -> bool:
+    """Whether to offer it to another version; what may be in the way besides is said when it is tried."""
+    return x.surface in AGAIN and not (x.cleared or never_asked(x)) and readers.rights().texts is None
+
+
+def sent(x: StoredExchange) -> bytes:
+    """The client's body; empty when it is gone, or not for the reader."""
     found = None if x.hidden else queries.raw(x.exchange_id, x.attempt)
-    return reading.as_curl(settings.PROXY_URL, x.surface, found[0]) if found else ""
+    return found[0] if found else b""
+
+
+def asked_of_the_proxy(request: bytes) -> dict[str, Any]:
+    """What the client's body says of logprobs."""
+    try:
+        body = orjson.loads(request)
+    except ValueError:
+        return {}
+    return {name: body[name] for name in OF_THE_REQUEST if name in body} if isinstance(body, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)

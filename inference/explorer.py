@@ -14,13 +14,14 @@ from uuid import UUID
 from django.conf import settings
 from django.http import QueryDict
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.http import urlencode
 
-from inference import columns, filters, lookups, queries
+from inference import columns, filters, lookups, queries, readers
 from inference.clickhouse import RejectedError
-from inference.columns import Cell, Column
+from inference.columns import Beside, Cell, Column
 from inference.filters import Equals, Filter, FilterError, Term, Time
-from inference.lookups import Price
+from inference.lookups import Price, Settled
 from inference.models import Route
 from inference.queries import Bucket, Cursor, ExchangeSummary, Page
 
@@ -201,9 +202,9 @@ def fault(error: Exception, line: str) -> FilterError:
 
 
 def _list(chosen: Filter, page: Page, place: Place) -> dict[str, Any]:
-    prices = lookups.prices() if any(one.name == "cost" for one in place.shown) else {}
+    known = beside(page.rows, place.shown)
     found: dict[str, Any] = {
-        "rows": [row(each, chosen, place, prices) for each in page.rows],
+        "rows": [row(each, chosen, place, one) for each, one in zip(page.rows, known, strict=True)],
         "count": queries.count(chosen),
         "quick": quick(chosen, place),
         "older_url": place.link(chosen, before=page.older) if page.older else "",
@@ -216,10 +217,35 @@ def _list(chosen: Filter, page: Page, place: Place) -> dict[str, Any]:
     return found | (histogram(chosen, place) if page.rows else {"drops": drops(chosen, place)})
 
 
-def row(each: ExchangeSummary, chosen: Filter, place: Place, prices: dict[str, Price]) -> Row:
+def beside(rows: list[ExchangeSummary], shown: Iterable[Column]) -> list[Beside]:
+    """For each row what the trace store does not hold of it; asked for only where a column shows it."""
+    names = {column.name for column in shown}
+    prices = lookups.prices() if "cost" in names else {}
+    ids = [(UUID(each.exchange_id), each.attempt) for each in rows] if names & columns.JUDGED else []
+    settled = lookups.verdicts(ids)
+    return [
+        Beside(_dollars(each, prices), _readable(each, settled.get((UUID(each.exchange_id), each.attempt))))
+        for each in rows
+    ]
+
+
+def _dollars(each: ExchangeSummary, prices: dict[str, Price]) -> float | None:
     price = prices.get(each.model)
-    dollars = price.dollars(each.prompt_tokens, each.completion_tokens) if price else None
-    cells = [columns.cell(column, each, dollars) for column in place.shown]
+    return price.dollars(each.prompt_tokens, each.completion_tokens) if price else None
+
+
+def _readable(each: ExchangeSummary, settled: Settled | None) -> Settled | None:
+    """Without the correction for who may see numbers only; who sees one has seen a text of the exchange."""
+    if settled is None or not settled.corrected:
+        return settled
+    if each.hidden:
+        return settled._replace(corrected="")
+    readers.saw(each.exchange_id, each.route)
+    return settled
+
+
+def row(each: ExchangeSummary, chosen: Filter, place: Place, known: Beside) -> Row:
+    cells = [columns.cell(column, each, known) for column in place.shown]
     attempt = f"?attempt={each.attempt}" if each.attempt else ""
     return Row(
         exchange=each,
@@ -287,7 +313,8 @@ def histogram(chosen: Filter, place: Place) -> dict[str, Any]:
         "bars": list(bars(buckets, chosen.terms, highest, place)),
         "bars_width": WIDTH * len(buckets),
         "bars_from": buckets[0].start,
-        "bars_until": buckets[-1].end,
+        # The last column may reach beyond what has happened yet.
+        "bars_until": buckets[-1].end if buckets[-1].end < timezone.now() else None,
         # A field of whole minutes must not cut the last one off.
         "until_field": buckets[-1].end + timedelta(seconds=59),
         "rest": str(Filter(tuple(term for term in chosen.terms if not isinstance(term, Time)))),

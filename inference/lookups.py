@@ -1,4 +1,4 @@
-"""What filters ask that the trace store does not hold: prices of versions, and what people judged.
+"""What filters and lists ask that the trace store does not hold: prices of versions, and what people judged.
 
 Pure. Who knows registers here when the apps are ready; without Django nobody has, and such a filter says so.
 """
@@ -27,13 +27,25 @@ class Price(NamedTuple):
         return (self.prompt * prompt_tokens + self.completion * completion_tokens) / 1e9
 
 
+class Settled(NamedTuple):
+    """What people settled on: the verdict in words, and the right answer where they wrote one."""
+
+    verdict: str
+    corrected: str = ""
+
+
+Named = tuple[UUID, int]
+"""An exchange's id and attempt."""
 Prices = Callable[[], dict[str, Price]]
 """By the version's name."""
 Labelled = Callable[[Sequence[str], datetime | None, datetime | None, int], list[UUID]]
 """Exchanges that have one of the labels and began in [since, until), at most so many."""
+Verdicts = Callable[[Sequence[Named]], dict[Named, Settled]]
+"""Of the named exchanges those that are settled in some queue."""
 
 _prices: list[Prices] = []
 _labelled: list[Labelled] = []
+_verdicts: list[Verdicts] = []
 
 
 def know_prices(source: Prices) -> None:
@@ -44,6 +56,11 @@ def know_prices(source: Prices) -> None:
 def know_labels(source: Labelled) -> None:
     """Ask ``source`` from now on."""
     _labelled[:] = [source]
+
+
+def know_verdicts(source: Verdicts) -> None:
+    """Ask ``source`` from now on."""
+    _verdicts[:] = [source]
 
 
 def prices() -> dict[str, Price]:
@@ -62,3 +79,10 @@ def labelled(labels: Sequence[str], since: datetime | None, until: datetime | No
     if len(found) > MOST_LABELLED:
         raise FilterError(part, f"more than {MOST_LABELLED:,} exchanges have it; narrow the time with since:")
     return found
+
+
+def verdicts(named: Sequence[Named]) -> dict[Named, Settled]:
+    """What people settled on; nothing where nobody knows. Corrections are texts: who may see them is for the
+    caller to say.
+    """
+    return _verdicts[0](named) if _verdicts and named else {}

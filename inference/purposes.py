@@ -7,6 +7,8 @@ Whoever asks sends ``header``; the trace store keeps the purpose as a column of 
 SUGGESTION, EVALUATION, AGAIN = "suggestion", "evaluation", "again"
 """A model's judgement of a queue's item; an answer of an exam; an exchange asked anew on another version."""
 
+ALL = (SUGGESTION, EVALUATION, AGAIN)
+
 
 def header(purpose: str, of: object, **more: str) -> dict[str, str]:
     """The header to ask with. ``of``: which queue, evaluation or exchange; ``more``: further tags."""

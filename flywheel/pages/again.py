@@ -77,6 +77,8 @@ def why_not(x: StoredExchange) -> str:
         return "The new answer would be a version’s and of no route, and you may read some routes only."
     if x.cleared:
         return "What was asked is not kept any longer."
+    if exchange_page.never_asked(x):
+        return "What was sent never was a request that a model could answer."
     if not settings.EVALUATION_KEY:
         return "There is no API key for it (FLYWHEEL_EVALUATION_KEY)."
     return ""

@@ -11,8 +11,8 @@ from uuid import UUID
 import orjson
 
 from inference import purposes
-from inference.conditions import AT, where, where_readable
-from inference.filters import Filter, Tag
+from inference.conditions import AT, only_traffic, where, where_readable
+from inference.filters import Filter
 from inference.queries import policies
 from inference.queries.asking import ask
 from inference.rows import CUT
@@ -36,14 +36,16 @@ def sample(
     ``order`` names a policy (inference.queries.policies); the same call gives the same, and a larger limit
     only adds. By chance: priority sampling, so that annotations.estimates can say what follows from ``key``
     and ``weight``. ``newest``: the last ones, with probability 1. What Flywheel asked for by itself is drawn
-    only where the filter names its tag. Raises ValueError for an unknown order.
+    only where the filter names its tag, suggestions never: a queue would feed on its own. Raises ValueError
+    for an unknown order.
     """
     policy = policies.Policy.parse(order)
     sql, values = where_readable(filter)
     chance = "((cityHash64(exchange_id, attempt, {seed:UInt64}) + 1) / 18446744073709551616)"
     wanted = "(end_reason = 'tool_calls' OR NOT answered)" if calls else "answered"
-    matching = f"{sql} AND {wanted} AND purpose IN {{purposes:Array(String)}}"
-    values["purposes"] = _purposes(filter)
+    traffic, of = only_traffic(filter, but=(purposes.EVALUATION, purposes.AGAIN))
+    matching = f"{sql} AND {wanted} AND {traffic}"
+    values |= of
     # Counted apart: in one query, every row that matches would be held with all its columns.
     whole = ask(
         f"SELECT count() AS total, avg({policies.DOUBT}) AS mean, {policy.means()} AS means "  # noqa: S608
@@ -70,12 +72,6 @@ def sample(
         for one, row in _candidates(rows[:limit], calls)
     ]
     return [one for one in found if one.tool_calls] if calls else found
-
-
-def _purposes(filter: Filter) -> list[str]:  # noqa: A002
-    """Traffic's, which is none, and those that the filter asks for; a queue would feed on its suggestions."""
-    named = {term.name for term in filter.terms if isinstance(term, Tag)}
-    return ["", *sorted(named & {purposes.EVALUATION, purposes.AGAIN})]
 
 
 def asked_the_same(filter: Filter, questions: Sequence[str]) -> list[Candidate]:  # noqa: A002

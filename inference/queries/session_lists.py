@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from inference.conditions import AT, readable, where
+from inference.conditions import AT, only_traffic, readable, where
 from inference.filters import Filter
 from inference.queries.asking import FAILED, ask
 from inference.stored import Cursor, SessionPage, SessionSummary, Spent, microseconds
@@ -28,6 +28,7 @@ _NUMBER = "cityHash64(conversation)"
 def sessions(filter: Filter, before: Cursor | None = None, limit: int = 50) -> SessionPage:  # noqa: A002
     """Conversations in which something matches, at most ``limit``, from the newest or from ``before`` on.
 
+    What Flywheel asked for by itself makes none, and counts in none, unless the filter names its tag.
     A page may be short and still lead on.
     """
     found: list[dict[str, Any]] = []
@@ -40,9 +41,15 @@ def sessions(filter: Filter, before: Cursor | None = None, limit: int = 50) -> S
         more, edge = further is not None, further or edge
         if not more or 2 * len(found) >= limit:
             break
-    spent = _spent([_name(row) for row in found]) if found else {}
+    spent = _spent([_name(row) for row in found], filter) if found else {}
     shown = [_summary(row, spent[row["number"]]) for row in found if row["number"] in spent]
     return SessionPage(shown, edge if more else None)
+
+
+def _of_people(filter: Filter) -> tuple[str, dict[str, Any]]:  # noqa: A002
+    sql, values = where(filter)
+    traffic, of = only_traffic(filter)
+    return f"{sql} AND {traffic}", values | of
 
 
 def _summary(row: dict[str, Any], spent: Spent) -> SessionSummary:
@@ -57,7 +64,7 @@ def _newest(
     """The newest match of each conversation among the next matches behind ``before``, and from where to look
     on; None at the end.
     """
-    sql, values = where(filter)
+    sql, values = _of_people(filter)
     mine, names = readable()
     # Without a session its name is a hash of what was said, for those who may read that.
     sql, values = f"{sql} AND (session != '' OR {mine})", values | names
@@ -85,7 +92,7 @@ def _unlisted(filter: Filter, before: Cursor | None, rows: list[dict[str, Any]])
     """Without those that came earlier, because they have a newer match."""
     if before is None or not rows:
         return rows
-    sql, values = where(filter)
+    sql, values = _of_people(filter)
     earlier = ask(
         f"SELECT DISTINCT {_NUMBER} AS number FROM facts WHERE {sql} "  # noqa: S608
         f"AND conversation IN {{names:Array(String)}} AND started_at >= {AT.format('edge')} "
@@ -96,17 +103,18 @@ def _unlisted(filter: Filter, before: Cursor | None, rows: list[dict[str, Any]])
     return [row for row in rows if row["number"] not in gone]
 
 
-def _spent(names: list[str]) -> dict[int, Spent]:
+def _spent(names: list[str], filter: Filter) -> dict[int, Spent]:  # noqa: A002
     """What whole conversations came to, also what does not match, by number."""
+    traffic, of = only_traffic(filter)
     columns = "conversation, started_at, exchange_id, attempt, user, model, end_reason, least_p"
     rows = ask(
         f"SELECT {_NUMBER} AS number, model, max(user) AS user, count() AS exchanges, {FAILED} AS failed, "  # noqa: S608
         "min(started_at) AS first_at, max(started_at) AS last_at, min(least_p) AS least_p, "
         "sum(prompt_tokens) AS prompt_tokens, sum(completion_tokens) AS completion_tokens FROM "
         f"(SELECT {columns}, prompt_tokens, completion_tokens FROM facts "
-        "WHERE conversation IN {names:Array(String)} "
+        f"WHERE conversation IN {{names:Array(String)}} AND {traffic} "
         "ORDER BY stored_at DESC LIMIT 1 BY started_at, exchange_id, attempt) GROUP BY conversation, model",
-        {"names": names},
+        {"names": names, **of},
     )
     found: dict[int, Spent] = {}
     for row in rows:

@@ -1,6 +1,8 @@
 """Which exchanges ``label:`` means."""
 
 import uuid
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
 
 import pytest
@@ -44,3 +46,28 @@ def test_of_two_queues_an_exchange_counts_once_and_within_the_time(make_queue: M
     assert labels.labelled(["waiting"], later, None, 10) == []
     assert labels.labelled(["waiting"], None, one.started_at, 10) == []
     assert len(labels.labelled(["waiting"], None, later, 1)) == 1
+
+
+def test_what_people_settled_on_of_several_queues_the_latest_first(
+    make_queue: MakeQueue, django_assert_num_queries: Callable[[int], AbstractContextManager[object]]
+) -> None:
+    first, second, third = make_queue(3).items.order_by("pk")
+    again = make_queue(0, slug="again", name="Again").items.create(
+        exchange_id=first.exchange_id, started_at=first.started_at, messages=[], answer=""
+    )
+    noon = first.started_at
+    for one, verdict, answer, at in (
+        (first, "corrected", "Skin", noon),
+        (again, "approved", "Respiratory", noon + timedelta(hours=1)),
+        (second, "corrected", "Digestive", noon),
+    ):
+        Item.objects.filter(pk=one.pk).update(
+            state="settled", verdict=verdict, verdict_answer=answer, settled_at=at
+        )
+    Item.objects.filter(pk=third.pk).update(state="flagged", verdict_answer="0171 2345")
+    named = [(one.exchange_id, 0) for one in (first, second, third)]
+    with django_assert_num_queries(1):
+        assert labels.settled([*named, (second.exchange_id, 1)]) == {
+            named[0]: ("approved, corrected", "Skin"),
+            named[1]: ("corrected", "Digestive"),
+        }

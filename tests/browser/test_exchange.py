@@ -39,7 +39,13 @@ RICH = answered.exchange(
     ],
     parent_span_id="9" * 16,
 )
-STEP = otlp.SpanBatch("", [answered.step(RICH.trace_id, "9" * 16, "look up")])
+STEP = otlp.SpanBatch(
+    "",
+    [
+        answered.step(RICH.trace_id, "9" * 16, "look up"),
+        answered.step(RICH.trace_id, "8" * 16, "store", "no such table: " + "t" * 40, parent="9" * 16),
+    ],
+)
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +103,36 @@ def test_enter_and_click_pin_and_moving_on_keeps_it(visit: Visit) -> None:
     page.keyboard.press("Home")
     page.keyboard.press("Enter")
     expect(pieces.first).to_have_class("p h0 on pinned")
+
+
+def test_a_click_elsewhere_and_escape_close_what_a_click_opened(visit: Visit) -> None:
+    page = visit(address(ONE), people.engineer())
+    pieces, popover = page.locator("[data-heat-text] .p"), page.locator(".heat-pop")
+    pieces.nth(2).click()
+    popover.locator("p").click()
+    expect(popover).to_be_visible()
+    page.locator("h1").click(position={"x": 1, "y": 1})
+    expect(popover).to_be_hidden()
+    expect(pieces.nth(2)).to_have_class("p h4")
+    for take_focus_away in (False, True):
+        pieces.nth(2).click()
+        if take_focus_away:
+            page.evaluate("document.activeElement.blur()")
+        page.keyboard.press("Escape")
+        expect(popover).to_be_hidden()
+    page.get_by_role("button", name="Next unsure").click()
+    expect(popover).to_be_visible()
+
+
+def test_escape_closes_the_popover_first_and_then_the_panel(visit: Visit) -> None:
+    page = visit(f"/exchanges/?peek={ONE.exchange_id}", people.engineer())
+    page.locator("#peek [data-heat-text] .p").nth(2).click()
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Escape")
+    expect(page.locator(".heat-pop")).to_be_hidden()
+    expect(page.locator("#peek")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#peek")).to_be_hidden()
 
 
 def test_the_popover_is_never_over_its_piece(visit: Visit) -> None:
@@ -177,6 +213,18 @@ def test_a_picture_that_came_along_is_shown_and_none_is_fetched(visit: Visit) ->
     page.locator(".json summary").press("Enter")
     expect(page.locator(".json pre")).to_contain_text('"found": [')
     expect(page.locator(".spans .mine .step-bar")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_the_bars_of_a_trace_share_one_axis(
+    visit: Visit, sideways: Callable[[Page], int], width: int
+) -> None:
+    page = visit(address(RICH), people.engineer(), width)
+    boxes = [one.bounding_box() for one in page.locator(".spans .step-bar").all()]
+    assert len(boxes) == 3
+    assert len({(round(box["x"]), round(box["width"])) for box in boxes if box}) == 1
+    expect(page.locator(".spans")).to_contain_text("✕ no such table")
+    assert sideways(page) == 0
 
 
 def test_two_ticked_are_compared_and_lead_to_their_tokens_by_keys(visit: Visit) -> None:

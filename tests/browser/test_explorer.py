@@ -120,6 +120,29 @@ def test_columns_are_chosen_by_keyboard_and_kept_in_a_view(visit: Visit, script:
     expect(heads).to_contain_text(["Least sure"])
 
 
+@pytest.mark.parametrize("menu", [".views-menu", ".columns-menu", ".person"])
+def test_a_menu_closes_by_escape_or_a_click_outside_and_no_key_goes_past_it(visit: Visit, menu: str) -> None:
+    page = visit(f"/exchanges/?q=end:stop&peek={MANY[11].exchange_id}", people.engineer())
+    opened, summary = page.locator(f"{menu}[open]"), page.locator(f"{menu} > summary")
+    summary.click()
+    page.keyboard.press("x")
+    page.keyboard.press("j")
+    expect(page.locator("input[name=id]:checked")).to_have_count(0)
+    expect(page.locator("tr.shown")).to_contain_text("exercise 11")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Escape")
+    expect(opened).to_have_count(0)
+    expect(summary).to_be_focused()
+    expect(page.locator("#peek")).to_be_visible()
+    summary.click()
+    expect(opened).to_have_count(1)
+    page.locator("h1").click()
+    expect(opened).to_have_count(0)
+    expect(summary).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator("#peek")).to_be_hidden()
+
+
 def test_the_heat_map_in_the_panel_answers_to_keys(visit: Visit) -> None:
     page = visit("/exchanges/", people.engineer())
     page.locator("tbody .asked a").nth(1).click()

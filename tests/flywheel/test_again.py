@@ -17,6 +17,8 @@ pytestmark = pytest.mark.django_db
 ONE = answered.exchange(1, "wheezing", user="u7")
 COMPLETED = answered.exchange(3, surface="completions")
 EMBEDDED = answered.exchange(2, surface="embeddings")
+BAD = answered.ended(answered.exchange(4), "bad_request", "no JSON")
+UNKNOWN = answered.ended(answered.exchange(5, route="gpt-4o", model=""), "refused", "no such model")
 AGAIN = reverse("exchange-again", args=[ONE.exchange_id])
 
 
@@ -24,7 +26,7 @@ AGAIN = reverse("exchange-again", args=[ONE.exchange_id])
 def filled(clickhouse: str) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLYWHEEL_CLICKHOUSE_URL", clickhouse)
-        answered.store(ONE, COMPLETED, EMBEDDED)
+        answered.store(ONE, COMPLETED, EMBEDDED, BAD, UNKNOWN)
         yield clickhouse
 
 
@@ -104,6 +106,37 @@ def test_other_calls_and_unknown_ids_can_not_be_asked(proxy: TinyEngine) -> None
     assert emil.post(reverse("exchange-again", args=[EMBEDDED.exchange_id]), form()).status_code == 422
     assert emil.get(reverse("exchange-again", args=[uuid4()])).status_code == 404
     assert proxy.asked == []
+
+
+def test_what_never_was_a_request_is_not_offered(proxy: TinyEngine) -> None:
+    emil = people.client(people.engineer())
+    for one in (BAD, UNKNOWN):
+        assert "Try on another version" not in emil.get(reverse("exchange", args=[one.exchange_id])).text
+        answer = emil.post(reverse("exchange-again", args=[one.exchange_id]), form())
+        assert answer.status_code == 422
+        assert "never was a request" in answer.text
+    assert "Try on another version" in emil.get(reverse("exchange", args=[ONE.exchange_id])).text
+    assert proxy.asked == []
+
+
+def test_both_exchanges_name_each_other_and_their_comparison() -> None:
+    emil = people.client(people.engineer())
+    where = reverse("exchange", args=[ONE.exchange_id])
+    assert "sked again" not in emil.get(where).text
+    version = ModelVersion.objects.get(name="tiny-2")
+    rerun = {"exchange_id": ONE.exchange_id, "version": version, "asked_by": people.engineer("erin")}
+    Rerun.objects.create(key="k1", answered_by=COMPLETED.exchange_id, **rerun)
+    Rerun.objects.create(key="k2", **rerun)  # no answer came
+    compare = f"/exchanges/diff/?a={ONE.exchange_id}.0&amp;b={COMPLETED.exchange_id}"
+    new = reverse("exchange", args=[COMPLETED.exchange_id])
+    first, second = emil.get(where).text, emil.get(new).text
+    assert first.count("Tried again on") == 1
+    assert f'Tried again on <a href="{new}">tiny-2</a>' in first
+    assert f'Asks again what <a href="{where}">{ONE.exchange_id[-8:]}</a> was asked' in second
+    assert f'href="{compare}"' in first
+    assert f'href="{compare}"' in second
+    assert "Asks again" not in first
+    assert "Tried again" not in second
 
 
 def test_the_new_answer_may_be_on_its_way() -> None:

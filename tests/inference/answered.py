@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
 from inference import clickhouse, otlp, storing, traces
 from inference.answer import Choice
@@ -65,14 +65,16 @@ def store(*made: Record) -> None:
     storing.store(clickhouse.connect(), list(made), token, again=False)
 
 
-def step(trace_id: str, span_id: str, name: str) -> tuple[object, ...]:
+def step(trace_id: str, span_id: str, name: str, error: str = "", parent: str = "") -> tuple[object, ...]:
     """A span of an application, as a row."""
     sent = Span(
         trace_id=bytes.fromhex(trace_id),
         span_id=bytes.fromhex(span_id),
+        parent_span_id=bytes.fromhex(parent),
         name=name,
         start_time_unix_nano=time.time_ns() - 10**9,
         end_time_unix_nano=time.time_ns(),
+        status=Status(code=Status.STATUS_CODE_ERROR, message=error) if error else None,
     )
     request = ExportTraceServiceRequest(
         resource_spans=[ResourceSpans(scope_spans=[ScopeSpans(spans=[sent])])]

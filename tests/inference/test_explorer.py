@@ -21,6 +21,17 @@ def test_a_column_narrows_the_list_to_its_time_and_keeps_the_rest() -> None:
     assert column.title == "8 in 5 minutes from 20 Nov 12:00:00 UTC, 2 failed"
 
 
+def test_a_last_column_that_is_not_over_ends_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ends(end: datetime) -> object:
+        made = [Bucket(START, START + timedelta(days=1), 1, 0), Bucket(START + timedelta(days=1), end, 1, 0)]
+        monkeypatch.setattr("inference.queries.histogram", lambda chosen: made)
+        return explorer.histogram(filters.parse(""), HERE)["bars_until"]
+
+    now = datetime.now(UTC)
+    assert ends(now - timedelta(seconds=2)) == now - timedelta(seconds=2)
+    assert ends(now + timedelta(seconds=20)) is None
+
+
 def test_what_is_not_zero_can_be_seen() -> None:
     minute = timedelta(minutes=1)
     few, none = Bucket(START, START + minute, 1, 0), Bucket(START, START + minute, 0, 0)

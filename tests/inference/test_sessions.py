@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from inference import clickhouse, filters, queries, storing
+from inference import clickhouse, filters, purposes, queries, storing
 from inference.exchange import Exchange, parse
 from inference.queries import Cursor, session_lists
 from inference.stored import SessionPage, SessionSummary
@@ -115,3 +115,36 @@ def test_stored_twice_counts_once(stored: list[Exchange]) -> None:
 def test_without_a_session_it_is_told_by_how_it_begins(stored: list[Exchange]) -> None:
     newest = asked("").rows[0]
     assert (newest.session, newest.name) == ("", stored[-1].conversation)
+
+
+def test_what_flywheel_asked_by_itself_is_no_conversation_unless_its_tag_is_named(
+    clickhouse: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", clickhouse + "_purposes")
+    tagged = [
+        make(20 + minute, name, tags={purpose: "12"})
+        for minute, (purpose, name) in enumerate(
+            [(purpose, name) for purpose in purposes.ALL for name in ("desk", "another")]
+        )
+    ]
+    made = [make(minute, f"short {minute}") for minute in range(6)]
+    traffic = [make(10, "desk"), *made]
+    clickhouse_migrate_and_store([*traffic, *tagged])
+    for limit in (1, 2, 3, 50):
+        pages = paged("", limit)
+        assert [len(one) for one in pages[:-1]] == [limit] * (len(pages) - 1)
+        rows = [one for page in pages for one in page]
+        assert [one.session for one in rows] == ["desk", *(f"short {n}" for n in reversed(range(6)))]
+        assert {one.spent.exchanges for one in rows} == {1}
+    for purpose in purposes.ALL:
+        rows = asked(f"tag:{purpose}=12").rows
+        assert [one.session for one in rows] == ["another", "desk"]
+        assert [one.spent.exchanges for one in rows] == [1, 2]
+    whole = queries.conversation("desk")
+    assert whole is not None
+    assert whole.exchanges == 4
+
+
+def clickhouse_migrate_and_store(made: list[Exchange]) -> None:
+    clickhouse.migrate()
+    storing.store(clickhouse.connect(), made, "purposes", again=False)

@@ -1,8 +1,10 @@
 """The pages about exchanges, on a real trace store."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from uuid import UUID
 
 import orjson
 import pytest
@@ -11,10 +13,11 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django.fixtures import Settings
 
-from inference import columns, events, otlp
+from inference import columns, events, lookups, otlp
 from inference.answer import Choice
 from inference.exchange import Exchange
 from inference.models import ModelVersion, Route
+from inference.reading_rights import ReadingRight
 from tests import people
 from tests.inference import answered, spooled
 
@@ -45,6 +48,16 @@ SAID = [
 STEP = otlp.SpanBatch("", [answered.step(CUT.trace_id, "9" * 16, "look <b>up</b>")])
 CUT = replace(CUT, parent_span_id="9" * 16)
 ALL = [ONE, HOSTILE, DIED, CUT, OFF, TOOL]
+UNKNOWN = answered.ended(
+    answered.exchange(7, route="gpt-4o", model="", closed={"status": 404}), "refused", "no such model"
+)
+NAMELESS = answered.ended(answered.exchange(8, route="", model=""), "bad_request", "no JSON")
+SHORT = replace(answered.exchange(9, "x", session="short"), completion_tokens=1)
+ELSEWHERE = [UNKNOWN, NAMELESS, SHORT]
+ANEW = [
+    events.parse(spooled.event(SHORT.exchange_id, thumbs=thumbs, user="u7", at_us=1_795_400_000_000_000 + n))
+    for n, thumbs in enumerate(("up", "down"))
+]
 
 
 @pytest.fixture(scope="module")
@@ -376,6 +389,39 @@ def test_with_the_trace_store_down_pages_say_what_still_works(
     assert emil.get("/search/", {"q": ONE.exchange_id}).status_code == 200
 
 
+def test_a_call_that_no_version_took_up_is_called_one(
+    emil: Client, filled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", filled + "_elsewhere")
+    answered.store(*ELSEWHERE, *ANEW)
+
+    def heading(one: Exchange) -> str:
+        found = re.search(r"<h1[^>]*>(.*?)</h1>", page(emil, one), re.S)
+        assert found
+        return re.sub(r"<[^>]+>", "", found[1]).strip()
+
+    assert heading(UNKNOWN) == "✕ A call to “gpt-4o” was refused before it reached an engine."
+    assert heading(NAMELESS) == "✕ A call was refused: nothing that an engine could serve."
+    assert (
+        "A call to “gpt-4o” was refused" in emil.get(reverse("exchanges"), {"peek": UNKNOWN.exchange_id}).text
+    )
+    assert "<dt>HTTP status</dt><dd>404</dd>" in page(emil, UNKNOWN)
+    assert "<dt>HTTP status</dt><dd>200</dd>" in page(emil, SHORT)
+
+
+def test_one_is_singular_and_what_was_said_anew_replaces(
+    emil: Client, filled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", filled + "_elsewhere")
+    answered.store(*ELSEWHERE, *ANEW)
+    for text in (page(emil, SHORT), emil.get(reverse("session", args=["short"])).text):
+        assert re.search(r"\b1 token\b", text)
+        assert not re.search(r"\b1 (tokens|pieces)\b", text)
+    said = page(emil, SHORT).split("opinions")[1]
+    assert said.count(">replaced<") == 1
+    assert said.index("Thumbs down") < said.index("Thumbs up") < said.index(">replaced<")
+
+
 def test_search_finds_an_exchange_by_its_id_or_its_shown_end(emil: Client) -> None:
     where = reverse("exchange", args=[ONE.exchange_id])
     assert emil.get("/search/", {"q": ONE.exchange_id}).headers["Location"] == where
@@ -443,6 +489,29 @@ def test_chosen_columns_stand_in_the_list_and_in_its_links(emil: Client) -> None
     ]  # the usual ones
     assert user[1] in links
     assert emil.get(user[1].replace("&amp;", "&")).text.count("<tr data-row") == 1
+
+
+def test_verdicts_and_corrections_are_columns_that_are_asked_for_only_when_chosen(
+    emil: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Sequence[lookups.Named]] = []
+
+    def known(named: Sequence[lookups.Named]) -> dict[lookups.Named, lookups.Settled]:
+        asked.append(named)
+        return {(UUID(ONE.exchange_id), 0): lookups.Settled("corrected", "<b>J46</b>")}
+
+    monkeypatch.setattr(lookups, "_verdicts", [known])
+    emil.get(reverse("exchanges"))
+    assert asked == []
+    text = emil.get(reverse("exchanges"), {"columns": "verdict,corrected"}).text
+    assert [len(one) for one in asked] == [len(ALL)]
+    assert re.search(r'data-label="Verdict"[^>]*><span[^>]*>corrected<', text)
+    assert re.search(r'data-label="Corrected to"[^>]*><span[^>]*>&lt;b&gt;J46&lt;/b&gt;<', text)
+    ReadingRight.objects.all().delete()
+    people.may_read(role="engineers")
+    numbers = emil.get(reverse("exchanges"), {"columns": "verdict,corrected"}).text
+    assert re.search(r'data-label="Verdict"[^>]*><span[^>]*>corrected<', numbers)
+    assert "J46" not in numbers
 
 
 def test_columns_there_are_not_are_left_out(emil: Client) -> None:

@@ -91,6 +91,13 @@ class HeatMap {
     this.root.querySelector("[data-spaces]")?.addEventListener("change", (event) => {
       this.text.classList.toggle("show-spaces", event.target.checked);
     });
+    document.addEventListener("click", (event) => { if (this.at >= 0 && this.isElsewhere(event.target)) this.close(); });
+    // Before anything else hears of it: what is open on top closes first, and alone.
+    document.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || this.at < 0 || !this.root.isConnected) return;
+      event.stopPropagation();
+      this.close();
+    }, true);
     window.addEventListener("scroll", () => this.place(), { passive: true });
   }
 
@@ -115,6 +122,12 @@ class HeatMap {
     else this.open(index, true);
   }
 
+  // Not a piece, nor what is used while a popover is open: itself, and the map's own buttons and boxes.
+  isElsewhere(target) {
+    if (this.popover.contains(target)) return false;
+    return !(this.root.contains(target) && target.closest(".p, button, label, select"));
+  }
+
   onKey(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
     const last = this.spans.length - 1;
@@ -131,9 +144,6 @@ class HeatMap {
     } else if (event.key === "Enter" && this.at >= 0) {
       event.preventDefault();
       this.open(this.at, !this.pinned, true);
-    } else if (event.key === "Escape" && this.at >= 0) {
-      event.stopPropagation();
-      this.close();
     }
   }
 
