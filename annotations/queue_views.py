@@ -319,9 +319,14 @@ def queue_item(request: HttpRequest, found: Queue, pk: int) -> HttpResponse:
     for n, annotation in enumerate(said):
         annotation.item = item
         said[n] = mask.annotation(annotation) if mask else annotation
+    decided = list(item.adjudications.select_related("decided_by"))
+    for n, decision in enumerate(decided):
+        decision.item = item
+        decided[n] = mask.adjudication(decision) if mask else decision
     context = {
         "queue": found,
         "item": shown,
+        "decided": decided,
         "leads": leads,
         "gold": gold,
         "known": mask.text(gold.words) if mask and gold else gold and gold.words,
