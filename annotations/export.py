@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from django.db.models import OuterRef, Subquery
+from django.db.models import OuterRef, QuerySet, Subquery
 
 from annotations.adjudications import RULE
 from annotations.masks import Mask
@@ -31,8 +31,8 @@ def rows(queue: Queue, *, masked: bool = False) -> Iterator[dict[str, Any]]:
     """Every annotation of a queue, the oldest first, read in chunks."""
     found = Annotation.objects.filter(item__queue=queue).select_related("item", "reviewer", "undone_by")
     decided = Adjudication.objects.filter(item=OuterRef("item")).order_by("-id")
-    found = found.annotate(decided_why=Subquery(decided.values("why")[:1]))
-    for one in found.order_by("id").iterator(chunk_size=_CHUNK):
+    noted: QuerySet[Any] = found.annotate(decided_why=Subquery(decided.values("why")[:1]))
+    for one in noted.order_by("id").iterator(chunk_size=_CHUNK):
         one.item.queue = queue
         # A decision that no longer counts (the item was flagged since, and waited again) is not the why.
         why = (one.decided_why or "") if one.item.verdict_rule.startswith(RULE) else ""
