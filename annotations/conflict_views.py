@@ -17,6 +17,7 @@ from annotations.judging import Judgement, NotTaken
 from annotations.masks import Mask
 from annotations.models import Adjudication, Annotation, Item, Queue, new_key
 from annotations.people import Role
+from annotations.posts import posted_from
 from annotations.questions import MAIN, Kind
 from annotations.reading import read
 from inference import readers
@@ -53,7 +54,7 @@ def queue_conflicts(request: HttpRequest, queue: Queue) -> HttpResponse:
     return _page(request, queue, item, waiting.count())
 
 
-@require_POST
+@posted_from("queue-item", "slug", "pk")
 @only(Role.LEAD)
 def queue_decide(request: HttpRequest, queue: Queue, pk: int) -> HttpResponse:
     """Take a side, or decide otherwise. 409: it has changed meanwhile; 422: the decision does not fit."""

@@ -18,7 +18,7 @@ from django.http.request import QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 
 from annotations import (
     audit,
@@ -38,6 +38,7 @@ from annotations.access import managed
 from annotations.audit import Act
 from annotations.judging import Judgement, NotTaken
 from annotations.models import Assignment, Item, Queue
+from annotations.posts import posted_from
 from annotations.progress import Progress
 from annotations.questions import FIELD, MAIN
 from annotations.reading import read
@@ -105,7 +106,7 @@ def review(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
     return _page(request, queue, user, showings, context, finished=finished)
 
 
-@require_POST
+@posted_from("review", "slug")
 @reviewer_only
 def review_this(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
     """Judge one item that was found elsewhere, next: it is reserved and shown first."""
@@ -131,7 +132,7 @@ def review_next(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
     return render(request, "annotations/reply.html", context)
 
 
-@require_POST
+@posted_from("review", "slug")
 @reviewer_only
 def review_judge(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
     """Take a judgement in. 409, 410 and 422 bring the item back with what was typed."""
@@ -179,7 +180,7 @@ def review_judge(request: HttpRequest, queue: Queue, user: User) -> HttpResponse
     return render(request, "annotations/reply.html", context)
 
 
-@require_POST
+@posted_from("review", "slug")
 @reviewer_only
 def review_undo(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
     """Take a judgement back; its item is the next one shown."""
@@ -205,7 +206,7 @@ def review_undo(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
     return render(request, "annotations/reply.html", context)
 
 
-@require_POST
+@posted_from("review", "slug")
 @reviewer_only
 def review_finish(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
     """Enough for now: what is reserved is free for others at once, not when its time is over."""
@@ -213,7 +214,7 @@ def review_finish(request: HttpRequest, queue: Queue, user: User) -> HttpRespons
     return redirect(reverse("review", args=[queue.slug]) + "?done")
 
 
-@require_POST
+@posted_from("review", "slug")
 @reviewer_only
 def review_ask(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
     """Tell the lead that an answer which can't be taken back any more should be corrected."""
