@@ -1,7 +1,8 @@
 """The reviewer's pages: the next item, judging it, taking back, what I judged.
 
-Only listed reviewers get in, whatever else they may do; to everybody else a queue does not exist. Each view
-answers a page or its fragment from the same context. The lead's pages are in annotations.queue_views.
+Only listed reviewers get in, whatever else they may do; to who may not see its own page either, a queue does
+not exist. Each view answers a page or its fragment from the same context. The lead's pages are in
+annotations.queue_views.
 """
 
 from collections.abc import Callable
@@ -34,10 +35,11 @@ from annotations import (
     sureness,
     uses,
 )
-from annotations.access import managed
+from annotations.access import managed, reaches, role_in
 from annotations.audit import Act
 from annotations.judging import Judgement, NotTaken
 from annotations.models import Assignment, Item, Queue
+from annotations.people import Role
 from annotations.posts import posted_from
 from annotations.progress import Progress
 from annotations.questions import FIELD, MAIN
@@ -55,6 +57,7 @@ def is_fragment(request: HttpRequest) -> bool:
 
 def reviewer_only(view: ReviewView) -> Callable[..., HttpResponse]:
     """Give the view its queue and the person; 404 to who is not listed, 401 to a script whose session ended.
+    Who may see the queue's own page is told that they don't review it: 403.
 
     A post that was written by one person is never taken from another: 403.
     """
@@ -65,13 +68,23 @@ def reviewer_only(view: ReviewView) -> Callable[..., HttpResponse]:
             if is_fragment(request):
                 return render(request, "annotations/signed_out.html", status=401)
             return redirect_to_login(request.get_full_path())
-        queue = get_object_or_404(Queue.objects.visible_to(request.user), slug=slug)
+        queue = Queue.objects.visible_to(request.user).filter(slug=slug).first()
+        if queue is None:
+            return _not_listed(request, slug)
         written_by = request.POST.get("reviewer")
         if written_by and written_by != str(request.user.pk):
             return render(request, "annotations/somebody_else.html", status=403)
         return view(request, queue, request.user)
 
     return guarded
+
+
+def _not_listed(request: HttpRequest, slug: str) -> HttpResponse:
+    if is_fragment(request):
+        raise Http404
+    queue = get_object_or_404(managed(request.user), slug=slug)
+    context = {"queue": queue, "leads": reaches(role_in(queue, request.user), Role.LEAD)}
+    return render(request, "annotations/not_reviewer.html", context, status=403)
 
 
 def review_home(request: HttpRequest) -> HttpResponse:
