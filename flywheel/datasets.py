@@ -84,8 +84,6 @@ class Draw:
     train: list[Row] = field(default_factory=list)
     exam: list[Row] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
-    judgements: int = 0
-    """Standing judgements in the queue, also those whose items were left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +98,6 @@ class Plan:
     """answer → {"train": rows, "exam": rows}, most frequent first"""
     groups: int
     """Sets of siblings among the rows."""
-    judgements: int
     sources: dict[str, int]
     """Judgements behind the rows by ``Annotation.Source``."""
     why_not: str
@@ -142,7 +139,6 @@ def _plan(drawn: Draw) -> Plan:
         left_out=dict(drawn.left_out.most_common()),
         balance=balance,
         groups=len({row.group for row in rows}),
-        judgements=drawn.judgements,
         sources=dict(Counter(judgement.source for row in rows for judgement in row.judgements)),
         why_not=_why_not(drawn),
     )
@@ -214,7 +210,6 @@ def _usable(queue: Queue, drawn: Draw, within: Callable[[Item], bool]) -> list[R
     seen: set[bytes] = set()
     for item in queue.items.drawn().order_by("id").prefetch_related(standing).iterator(chunk_size=1000):
         judgements = list(item.annotations.all())
-        drawn.judgements += len(judgements)
         question = canonical(item.messages)
         reason = "" if within(item) else leftovers.OUTSIDE
         reason = reason or leftovers.why(item, queue) or (leftovers.DUPLICATE if question in seen else "")
@@ -284,7 +279,8 @@ def build(version: DatasetVersion, lease: jobs.Lease) -> None:
         for row in part
     ]
     version.train_rows, version.exam_rows = planned.train, planned.exam
-    version.judgements, version.sources = planned.judgements, planned.sources
+    version.sources = planned.sources
+    version.judgements = version.judged
     version.left_out, version.balance = planned.left_out, planned.balance
     with lease.complete(f"{planned.train:,} rows to learn from, {planned.exam:,} kept for the exam."):
         DatasetRow.objects.bulk_create(rows, batch_size=500)

@@ -119,9 +119,10 @@ def test_who_judged_is_counted(desk: Desk) -> None:
     desk.fill(8)
     for i in range(4):
         desk.judge(f"looked up {i}", "Eye", source=Annotation.Source.REFERENCE)
+    desk.judge("rejected", "Eye", decision="reject")
     version = desk.build()
     assert version.sources == {"person": 8, "reference": 4}
-    assert (version.judgements, version.train_rows + version.exam_rows) == (12, 12)
+    assert (version.judgements, version.judged, version.train_rows + version.exam_rows) == (12, 12, 12)
 
 
 def test_a_judgement_taken_back_is_not_among_the_reasons_for_a_row(desk: Desk) -> None:
