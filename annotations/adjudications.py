@@ -12,6 +12,8 @@ from django.contrib.auth.models import User
 from django.db import models, transaction
 from django.utils import timezone
 
+from annotations.questions import all_told
+
 if TYPE_CHECKING:
     from annotations.judging import Judgement
     from annotations.models import Annotation, Item
@@ -25,6 +27,8 @@ DECISIONS = (
     ("cant_judge", "can't judge"),
 )
 """As Annotation.Decision has them."""
+RULE = "adjudicated by "
+"""A verdict's rule begins with it when a lead decided."""
 
 
 class Adjudication(models.Model):
@@ -50,7 +54,12 @@ class Adjudication(models.Model):
     @property
     def rule(self) -> str:
         """What the verdict keeps."""
-        return f"adjudicated by {self.decided_by.get_full_name() or self.decided_by.username}"[:100]
+        return f"{RULE}{self.decided_by.get_full_name() or self.decided_by.username}"[:100]
+
+    @property
+    def told(self) -> list[str]:
+        """What it says to questions, in words."""
+        return all_told(self.item.queue.asked, self.values)
 
 
 class Stale(Exception):  # noqa: N818 - it is an answer to a person, not a fault

@@ -15,8 +15,9 @@ from annotations.adjudications import Stale
 from annotations.audit import Act
 from annotations.judging import Judgement, NotTaken
 from annotations.masks import Mask
-from annotations.models import Annotation, Item, Queue, new_key
+from annotations.models import Adjudication, Annotation, Item, Queue, new_key
 from annotations.people import Role
+from annotations.posts import posted_from
 from annotations.questions import MAIN, Kind
 from annotations.reading import read
 from inference import readers
@@ -53,7 +54,7 @@ def queue_conflicts(request: HttpRequest, queue: Queue) -> HttpResponse:
     return _page(request, queue, item, waiting.count())
 
 
-@require_POST
+@posted_from("queue-item", "slug", "pk")
 @only(Role.LEAD)
 def queue_decide(request: HttpRequest, queue: Queue, pk: int) -> HttpResponse:
     """Take a side, or decide otherwise. 409: it has changed meanwhile; 422: the decision does not fit."""
@@ -132,7 +133,7 @@ def _page(
             "item": mask.item if mask else item,
             "reading": read((mask.item if mask else item).messages),
             "sides": _sides(item, mask),
-            "decided": item.adjudications.select_related("decided_by"),
+            "decided": _decided(item, mask),
             "key": new_key(),
             "closed_list": [] if item.tools is not None else queue.closed_list,
             # Marks and words are given on the answer itself: of them only a side can be taken.
@@ -148,6 +149,11 @@ def _options(queue: Queue) -> list[tuple[str, str]]:
         words = {"left": "The first is better", "right": "The second is better"}
         return [(value, words.get(value, told)) for value, told in lead.pressed]
     return lead.pressed if lead.kind in (*questions.ONE_PRESS, Kind.CHOICES) else []
+
+
+def _decided(item: Item, mask: Mask | None) -> list[Adjudication]:
+    decided = item.adjudications.select_related("decided_by")
+    return [mask.adjudication(one) for one in decided] if mask else list(decided)
 
 
 def _sides(item: Item, mask: Mask | None) -> list[Side]:

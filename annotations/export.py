@@ -1,8 +1,8 @@
 """Raw annotations of a queue as JSONL or CSV, row by row: every judgement and every withdrawal, in order.
 
 Both have the same fields. A flagged item's texts are left out, here as everywhere; who reads a queue masked
-gets them so. In CSV a text that a
-spreadsheet would take for a formula begins with an apostrophe; JSONL has it as it was typed.
+gets them so. In CSV a text that a spreadsheet would take for a formula begins with an apostrophe; JSONL has
+it as it was typed.
 """
 
 import csv
@@ -10,15 +10,18 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from django.db.models import OuterRef, QuerySet, Subquery
+
+from annotations.adjudications import RULE
 from annotations.masks import Mask
-from annotations.models import Annotation, Item, Queue
+from annotations.models import Adjudication, Annotation, Item, Queue
 from annotations.reading import read
 
 FIELDS = (
     *("annotation", "item", "exchange_id", "attempt", "queue", "reviewer", "source", "decision", "answer"),
     *("reason", "note", "values", "seconds", "heat_map_seen", "masked", "sides_swapped"),
     *("guidelines_version", "created_at", "undoes", "withdrawn", "asked", "model_answer", "state"),
-    *("verdict", "verdict_rule", "probability", "weight"),
+    *("verdict", "verdict_rule", "verdict_answer", "verdict_values", "decided_why", "probability", "weight"),
 )
 _CHUNK = 1000
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -27,12 +30,17 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def rows(queue: Queue, *, masked: bool = False) -> Iterator[dict[str, Any]]:
     """Every annotation of a queue, the oldest first, read in chunks."""
     found = Annotation.objects.filter(item__queue=queue).select_related("item", "reviewer", "undone_by")
-    for one in found.order_by("id").iterator(chunk_size=_CHUNK):
+    decided = Adjudication.objects.filter(item=OuterRef("item")).order_by("-id")
+    noted: QuerySet[Any] = found.annotate(decided_why=Subquery(decided.values("why")[:1]))
+    for one in noted.order_by("id").iterator(chunk_size=_CHUNK):
         one.item.queue = queue
-        yield _row(queue, Mask(one.item).annotation(one) if masked else one)
+        # A decision that no longer counts (the item was flagged since, and waited again) is not the why.
+        why = (one.decided_why or "") if one.item.verdict_rule.startswith(RULE) else ""
+        mask = Mask(one.item) if masked else None
+        yield _row(queue, mask.annotation(one), mask.text(why)) if mask else _row(queue, one, why)
 
 
-def _row(queue: Queue, one: Annotation) -> dict[str, Any]:
+def _row(queue: Queue, one: Annotation, why: str) -> dict[str, Any]:
     item = one.item
     hidden = item.state == Item.State.FLAGGED
     texts = {
@@ -41,6 +49,9 @@ def _row(queue: Queue, one: Annotation) -> dict[str, Any]:
         "values": one.values,
         "asked": read(item.messages).asked,
         "model_answer": item.answer,
+        "verdict_answer": item.verdict_answer,
+        "verdict_values": item.verdict_values,
+        "decided_why": why,
     }
     return {
         "annotation": one.pk,

@@ -18,7 +18,7 @@ from django.utils.crypto import salted_hmac
 
 from annotations import questions
 from annotations.judging import Judgement, NotTaken, Refused
-from annotations.models import Annotation, Item, Queue, Suggestion
+from annotations.models import Adjudication, Annotation, Item, Queue, Suggestion
 from annotations.questions import Kind
 from inference import masking
 from inference.masking import PLACEHOLDER, Masker
@@ -129,7 +129,15 @@ class Mask:
 
     @cached_property
     def item(self) -> Item:
-        """The item with placeholders: a copy to be read, never saved."""
+        """The item with placeholders, its verdict too: a copy to be read, never saved."""
+        shown = copy.copy(self._asked)
+        shown.verdict_answer = self.text(self._item.verdict_answer)
+        shown.verdict_values = self._said(self._item.verdict_values)
+        return shown
+
+    @cached_property
+    def _asked(self) -> Item:
+        """With what was asked and answered read: all texts whose spellings a placeholder can stand for."""
         shown = copy.copy(self._item)
         shown.answer = self._answer.text
         shown.other_answer = self._read(self._item.other_answer).text
@@ -139,7 +147,7 @@ class Mask:
     @property
     def hides(self) -> bool:
         """Whether anything is masked."""
-        return bool(self.item and self._spellings)
+        return bool(self._asked and self._spellings)
 
     def _read(self, raw: str) -> _Masked:
         masked = _Masked(self._masker, raw)
@@ -163,7 +171,7 @@ class Mask:
 
     def text(self, text: str) -> str:
         """Any other text about the item: the item's own values are known in it, however they stand there."""
-        assert self.item
+        assert self._asked
         known = [(raw, made) for made, raws in self._spellings.items() for raw in raws]
         for raw, made in sorted(known, key=lambda pair: -len(pair[0])):
             text = text.replace(raw, made)
@@ -191,6 +199,14 @@ class Mask:
             self.text(one.reason),
         )
         shown.values = {name: self._said(value) for name, value in one.values.items()}
+        return shown
+
+    def adjudication(self, one: Adjudication) -> Adjudication:
+        """What a lead decided, to be read; with the masked item."""
+        shown = copy.copy(one)
+        shown.item = self.item
+        shown.answer, shown.why = self.text(one.answer), self.text(one.why)
+        shown.values = self._said(one.values)
         return shown
 
     def _said(self, value: Any) -> Any:

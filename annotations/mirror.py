@@ -17,7 +17,7 @@ from django.utils import timezone
 from annotations.models import Annotation, Mirror
 from inference import clickhouse, storing
 from inference.events import Event
-from inference.queries.judged import KIND, LABEL, UNDOES
+from inference.queries.judged import BY, KIND, LABEL, UNDOES
 
 BATCH = 1000
 LEASE = timedelta(minutes=5)
@@ -79,7 +79,7 @@ def event(one: Annotation) -> Event:
         "gen_ai.evaluation.name": queue.slug,
         LABEL: one.decision,
         "flywheel.attempt": item.attempt,
-        "flywheel.by": one.source,
+        BY: one.source,
         "flywheel.reviewer": one.reviewer.pk,
         "flywheel.guidelines_version": one.guidelines_version,
     }

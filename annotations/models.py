@@ -318,6 +318,11 @@ class Item(models.Model):
     def __str__(self) -> str:
         return f"Item {self.pk} of {self.queue}"
 
+    @property
+    def told(self) -> list[str]:
+        """What the verdict says to questions, in words."""
+        return questions.all_told(self.queue.asked, self.verdict_values)
+
 
 class Assignment(models.Model):
     """A place for one judgement on an item, reserved for a person until the lease ends.
@@ -424,11 +429,7 @@ class Annotation(models.Model):
     @property
     def told(self) -> list[str]:
         """The answers to questions in words, each with its question where there are several."""
-        queue = self.item.queue
-        words = [
-            (q.words, questions.told(q, self.values[q.name])) for q in queue.asked if q.name in self.values
-        ]
-        return [said if len(queue.asked) == 1 else f"{asked} {said}" for asked, said in words]
+        return questions.all_told(self.item.queue.asked, self.values)
 
     @property
     def by_reference(self) -> bool:

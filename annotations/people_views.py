@@ -21,6 +21,7 @@ from annotations.access import OUTSIDE, is_outside, only, reaches, role_in, set_
 from annotations.audit import Act
 from annotations.models import Queue
 from annotations.people import Invitation, Role
+from annotations.posts import posted_from
 from inference.access import is_engineer
 
 LONGEST_DAYS = 30
@@ -93,7 +94,7 @@ def _may_give(request: HttpRequest, queue: Queue, role: str) -> None:
         raise PermissionDenied
 
 
-@require_POST
+@posted_from("queue-people", "slug")
 @only(Role.LEAD)
 def queue_invite(request: HttpRequest, queue: Queue) -> HttpResponse:
     """Make a link; it is shown once."""

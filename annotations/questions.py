@@ -284,6 +284,16 @@ def told(question: Question, value: Any) -> str:
     return ", ".join(value) if isinstance(value, list) else str(value)
 
 
+def all_told(asked: Sequence[Question], values: dict[str, Any]) -> list[str]:
+    """Values in words by their question's name, each with its question where several were asked."""
+    words = [
+        (question.words, told(question, values[question.name]))
+        for question in asked
+        if question.name in values
+    ]
+    return [said if len(asked) == 1 else f"{question} {said}" for question, said in words]
+
+
 def named(words: str, taken: Sequence[str]) -> str:
     """A name for a new further question, from its words."""
     base = slugify(words)[:30].strip("-") or "question"

@@ -40,6 +40,7 @@ from annotations.forms import DrawForm, NewQueueForm, SettingsForm
 from annotations.masks import Mask
 from annotations.models import Gold, Item, Queue, new_key
 from annotations.people import Role
+from annotations.posts import posted_from
 from annotations.reading import read
 from inference import readers
 from inference.access import engineer_required, is_engineer
@@ -105,7 +106,7 @@ def _begin(request: HttpRequest, begun: dict[str, Any]) -> HttpResponse:
     return render(request, "annotations/queue_new.html", {"form": form, "preview": preview})
 
 
-@require_POST
+@posted_from("queues")
 @engineer_required
 def queue_import(request: HttpRequest) -> HttpResponse:
     """Fill the form of a new queue from an uploaded file; nothing is made before it is sent."""
@@ -319,9 +320,14 @@ def queue_item(request: HttpRequest, found: Queue, pk: int) -> HttpResponse:
     for n, annotation in enumerate(said):
         annotation.item = item
         said[n] = mask.annotation(annotation) if mask else annotation
+    decided = list(item.adjudications.select_related("decided_by"))
+    for n, decision in enumerate(decided):
+        decision.item = item
+        decided[n] = mask.adjudication(decision) if mask else decision
     context = {
         "queue": found,
         "item": shown,
+        "decided": decided,
         "leads": leads,
         "gold": gold,
         "known": mask.text(gold.words) if mask and gold else gold and gold.words,

@@ -1,7 +1,8 @@
 """The reviewer's pages: the next item, judging it, taking back, what I judged.
 
-Only listed reviewers get in, whatever else they may do; to everybody else a queue does not exist. Each view
-answers a page or its fragment from the same context. The lead's pages are in annotations.queue_views.
+Only listed reviewers get in, whatever else they may do; to who may not see its own page either, a queue does
+not exist. Each view answers a page or its fragment from the same context. The lead's pages are in
+annotations.queue_views.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from django.http.request import QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 
 from annotations import (
     audit,
@@ -34,10 +35,12 @@ from annotations import (
     sureness,
     uses,
 )
-from annotations.access import managed
+from annotations.access import managed, reaches, role_in
 from annotations.audit import Act
 from annotations.judging import Judgement, NotTaken
 from annotations.models import Assignment, Item, Queue
+from annotations.people import Role
+from annotations.posts import posted_from
 from annotations.progress import Progress
 from annotations.questions import FIELD, MAIN
 from annotations.reading import read
@@ -54,6 +57,7 @@ def is_fragment(request: HttpRequest) -> bool:
 
 def reviewer_only(view: ReviewView) -> Callable[..., HttpResponse]:
     """Give the view its queue and the person; 404 to who is not listed, 401 to a script whose session ended.
+    Who may see the queue's own page is told that they don't review it: 403.
 
     A post that was written by one person is never taken from another: 403.
     """
@@ -64,13 +68,23 @@ def reviewer_only(view: ReviewView) -> Callable[..., HttpResponse]:
             if is_fragment(request):
                 return render(request, "annotations/signed_out.html", status=401)
             return redirect_to_login(request.get_full_path())
-        queue = get_object_or_404(Queue.objects.visible_to(request.user), slug=slug)
+        queue = Queue.objects.visible_to(request.user).filter(slug=slug).first()
+        if queue is None:
+            return _not_listed(request, slug)
         written_by = request.POST.get("reviewer")
         if written_by and written_by != str(request.user.pk):
             return render(request, "annotations/somebody_else.html", status=403)
         return view(request, queue, request.user)
 
     return guarded
+
+
+def _not_listed(request: HttpRequest, slug: str) -> HttpResponse:
+    if is_fragment(request):
+        raise Http404
+    queue = get_object_or_404(managed(request.user), slug=slug)
+    context = {"queue": queue, "leads": reaches(role_in(queue, request.user), Role.LEAD)}
+    return render(request, "annotations/not_reviewer.html", context, status=403)
 
 
 def review_home(request: HttpRequest) -> HttpResponse:
@@ -105,7 +119,7 @@ def review(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
     return _page(request, queue, user, showings, context, finished=finished)
 
 
-@require_POST
+@posted_from("review", "slug")
 @reviewer_only
 def review_this(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
     """Judge one item that was found elsewhere, next: it is reserved and shown first."""
@@ -131,7 +145,7 @@ def review_next(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
     return render(request, "annotations/reply.html", context)
 
 
-@require_POST
+@posted_from("review", "slug")
 @reviewer_only
 def review_judge(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
     """Take a judgement in. 409, 410 and 422 bring the item back with what was typed."""
@@ -179,7 +193,7 @@ def review_judge(request: HttpRequest, queue: Queue, user: User) -> HttpResponse
     return render(request, "annotations/reply.html", context)
 
 
-@require_POST
+@posted_from("review", "slug")
 @reviewer_only
 def review_undo(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
     """Take a judgement back; its item is the next one shown."""
@@ -205,7 +219,7 @@ def review_undo(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
     return render(request, "annotations/reply.html", context)
 
 
-@require_POST
+@posted_from("review", "slug")
 @reviewer_only
 def review_finish(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
     """Enough for now: what is reserved is free for others at once, not when its time is over."""
@@ -213,7 +227,7 @@ def review_finish(request: HttpRequest, queue: Queue, user: User) -> HttpRespons
     return redirect(reverse("review", args=[queue.slug]) + "?done")
 
 
-@require_POST
+@posted_from("review", "slug")
 @reviewer_only
 def review_ask(request: HttpRequest, queue: Queue, user: User) -> HttpResponse:
     """Tell the lead that an answer which can't be taken back any more should be corrected."""

@@ -44,10 +44,8 @@ STAGES = (
 
 
 def waiting_items(user: User) -> int:
-    """Items that wait for a judgement: in the person's open queues; for an engineer, in every open one."""
-    queues = Queue.objects.filter(state=Queue.State.OPEN)
-    if not is_engineer(user):
-        queues = queues.filter(reviewers=user)
+    """Items that wait for a judgement in open queues that list the person: nobody else can judge them."""
+    queues = Queue.objects.visible_to(user).filter(state=Queue.State.OPEN)
     return Item.objects.filter(queue__in=queues, state=Item.State.WAITING).count()
 
 

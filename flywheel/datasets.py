@@ -1,8 +1,8 @@
 """Dataset versions: verdicts become rows to learn from and rows for the exam, immutable and named by hash.
 
-Knows which verdicts make rows, how siblings stay together, and the file form (one chat a line, as OpenAI's
-fine-tuning takes it). Files go to flywheel.artefacts; which exchanges a filter means is the trace store's to
-say; training and evaluating on them is others' matter.
+Knows how siblings stay together, and the file form (one chat a line, as OpenAI's fine-tuning takes it). Files
+go to flywheel.artefacts; which exchanges a filter means is the trace store's to say, which verdicts make no
+row flywheel.leftovers'; training and evaluating on them is others' matter.
 """
 
 import hashlib
@@ -17,9 +17,8 @@ from django.contrib.auth.models import User
 from django.db import models, transaction
 from django.db.models import F
 
-from annotations import masks
 from annotations.models import Annotation, Item, Queue
-from flywheel import artefacts, jobs
+from flywheel import artefacts, jobs, leftovers
 from flywheel.models import Dataset, DatasetRow, DatasetVersion, Job
 from inference import filters, queries
 from inference.clickhouse import RejectedError, Unavailable
@@ -27,24 +26,6 @@ from inference.filters import Filter, FilterError
 
 EXAM_SHARE = 0.2
 """Of the usable rows, for the exam, unless the recipe gives a number."""
-NO_ANSWER, A_CALL, UNCLEAR, NOT_SETTLED, CANT_JUDGE, FLAGGED, OUTSIDE, DUPLICATE, SIBLING, NOT_NEEDED = (
-    "rejected without a right answer",
-    "a tool call, not a text",
-    "holds a placeholder that could be several values",
-    "not settled",
-    "can't be judged",
-    "flagged as personal data",
-    "outside the filter",
-    "duplicate question",
-    "sibling of an exam row",
-    "more than asked for",
-)
-_LEFT_BY_STATE = {
-    Item.State.UNJUDGED: CANT_JUDGE,
-    Item.State.FLAGGED: FLAGGED,
-    Item.State.WAITING: NOT_SETTLED,
-    Item.State.CONFLICT: NOT_SETTLED,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +79,11 @@ class Row:
 class Draw:
     """What a recipe takes from a queue's verdicts, each part in order of item."""
 
+    kind: str
+    """The queue's leading question's."""
     train: list[Row] = field(default_factory=list)
     exam: list[Row] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
-    judgements: int = 0
-    """Standing judgements in the queue, also those whose items were left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +98,6 @@ class Plan:
     """answer → {"train": rows, "exam": rows}, most frequent first"""
     groups: int
     """Sets of siblings among the rows."""
-    judgements: int
     sources: dict[str, int]
     """Judgements behind the rows by ``Annotation.Source``."""
     why_not: str
@@ -159,13 +139,17 @@ def _plan(drawn: Draw) -> Plan:
         left_out=dict(drawn.left_out.most_common()),
         balance=balance,
         groups=len({row.group for row in rows}),
-        judgements=drawn.judgements,
         sources=dict(Counter(judgement.source for row in rows for judgement in row.judgements)),
         why_not=_why_not(drawn),
     )
 
 
 def _why_not(drawn: Draw) -> str:
+    if not leftovers.makes_rows(drawn.kind) and not drawn.train and not drawn.exam:
+        return (
+            "This queue’s question gives no right answer that is a text: build from a queue that approves or "
+            "corrects texts."
+        )
     if not drawn.train and not drawn.exam:
         return "No answer is approved or corrected yet: judge some in the queue first."
     if not drawn.exam:
@@ -180,7 +164,7 @@ def draw(queue: Queue, recipe: Recipe) -> Draw:
 
     With a filter the trace store is asked: raises Unavailable, and FilterError for what it can't be asked.
     """
-    drawn = Draw()
+    drawn = Draw(queue.kind)
     usable = _usable(queue, drawn, _within(queue, recipe.filter))
     groups: dict[str, list[Row]] = {}
     for row in usable:
@@ -195,9 +179,9 @@ def draw(queue: Queue, recipe: Recipe) -> Draw:
         if recipe.exam_rows is None:
             room = len(groups[group])  # no exact number is asked for, so no sibling need be wasted
         drawn.exam.extend(groups[group][:room])
-        drawn.left_out[SIBLING] += len(groups[group][room:])
+        drawn.left_out[leftovers.SIBLING] += len(groups[group][room:])
     drawn.train = sorted(train[: recipe.train_rows], key=lambda row: row.item.pk)
-    drawn.left_out[NOT_NEEDED] += len(train) - len(drawn.train)
+    drawn.left_out[leftovers.NOT_NEEDED] += len(train) - len(drawn.train)
     drawn.exam.sort(key=lambda row: row.item.pk)
     drawn.left_out += Counter()  # drops the zeros
     return drawn
@@ -226,18 +210,14 @@ def _usable(queue: Queue, drawn: Draw, within: Callable[[Item], bool]) -> list[R
     seen: set[bytes] = set()
     for item in queue.items.drawn().order_by("id").prefetch_related(standing).iterator(chunk_size=1000):
         judgements = list(item.annotations.all())
-        drawn.judgements += len(judgements)
-        answer = item.verdict_answer or (item.answer if item.verdict == Item.Verdict.APPROVED else "")
         question = canonical(item.messages)
-        reason = "" if within(item) else OUTSIDE
-        reason = reason or _LEFT_BY_STATE.get(Item.State(item.state), "")
-        reason = reason or ("" if item.tools is None else A_CALL)
-        reason = reason or (UNCLEAR if masks.unclear(answer, item) else "")
-        reason = reason or ("" if answer else NO_ANSWER) or (DUPLICATE if question in seen else "")
+        reason = "" if within(item) else leftovers.OUTSIDE
+        reason = reason or leftovers.why(item, queue) or (leftovers.DUPLICATE if question in seen else "")
         if reason:
             drawn.left_out[reason] += 1
             continue
         seen.add(question)
+        answer = leftovers.right_answer(item)
         messages = [*item.messages, {"role": "assistant", "content": answer}]
         rows.append(Row(item, judgements, canonical({"messages": messages}), answer))
     return rows
@@ -299,7 +279,8 @@ def build(version: DatasetVersion, lease: jobs.Lease) -> None:
         for row in part
     ]
     version.train_rows, version.exam_rows = planned.train, planned.exam
-    version.judgements, version.sources = planned.judgements, planned.sources
+    version.sources = planned.sources
+    version.judgements = version.judged
     version.left_out, version.balance = planned.left_out, planned.balance
     with lease.complete(f"{planned.train:,} rows to learn from, {planned.exam:,} kept for the exam."):
         DatasetRow.objects.bulk_create(rows, batch_size=500)

@@ -101,6 +101,11 @@ class DatasetVersion(models.Model):
     def get_absolute_url(self) -> str:
         return reverse("dataset-version", args=[self.dataset.name, self.number])
 
+    @property
+    def judged(self) -> int:
+        """Judgements behind its rows. ``judgements`` of older versions counts all that their queue had."""
+        return sum(self.sources.values())
+
 
 class DatasetRow(models.Model):
     """Which item, and so which exchange and which judgements, a row of a version came from."""

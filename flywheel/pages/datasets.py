@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET
 
 from annotations.models import Annotation, Queue
-from flywheel import charts, datasets, jobs
+from flywheel import charts, datasets, jobs, leftovers
 from flywheel.models import Dataset, DatasetRow, DatasetVersion
 from flywheel.pages import copied, keys, lineage, live
 from flywheel.pages import jobs as job_pages
@@ -304,9 +304,9 @@ def funnel(left_out: dict[str, int], train: int, exam: int, queue: Queue) -> lis
 
 _STATE_OF = {
     "": "",
-    datasets.NOT_SETTLED: "?state=waiting",
-    datasets.CANT_JUDGE: "?state=unjudged",
-    datasets.FLAGGED: "?state=flagged",
+    leftovers.NOT_SETTLED: "?state=waiting",
+    leftovers.CANT_JUDGE: "?state=unjudged",
+    leftovers.FLAGGED: "?state=flagged",
 }
 
 

@@ -5,7 +5,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_http_methods
 
 from flywheel import jobs
 from flywheel.models import DatasetVersion, Erasure, Evaluation, Job, Rollout, TrainingRun
@@ -42,21 +42,26 @@ def state(job: Job) -> tuple[object, ...]:
     return (job.state, job.done, job.total, job.message, job.error, job.cancel_requested)
 
 
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 @engineer_required
 def job_act(request: HttpRequest, pk: int) -> HttpResponseBase:
-    """Cancel or resume; asked twice does it once. Rollouts and erasures are the operators'."""
+    """Cancel or resume; asked twice does it once. Rollouts and erasures are the operators'.
+
+    Looked at, as after a refusal: the page of what it works on.
+    """
     job = get_object_or_404(Job, pk=pk)
     if job.kind in OPERATORS and not is_operator(request.user):
         raise PermissionDenied
+    page = found.get_absolute_url() if (found := subject(job)) else reverse("overview")
+    if request.method != "POST":
+        return redirect(page)
     done, sentence = _act(job, request.POST.get("do", ""))
     if not done:
-        return render(request, "flywheel/job_refused.html", {"job": job, "subject": subject(job)}, status=409)
+        return render(request, "flywheel/job_refused.html", {"job": job, "subject": found}, status=409)
     messages.success(request, sentence)
     if sentence.startswith("Resumed"):
         keys.say_kept(request)
-    found = subject(job)
-    return redirect(found.get_absolute_url() if found else reverse("overview"))
+    return redirect(page)
 
 
 def _act(job: Job, what: str) -> tuple[bool, str]:

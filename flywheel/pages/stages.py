@@ -41,7 +41,11 @@ class Now:
     conflicts: int
     settled: int
     fresh: int
-    """Verdicts that came after the newest version was built."""
+    """Verdicts that came after the newest version was built; without one, all."""
+    verdicts: int
+    """Of the newest version's queue."""
+    used: int
+    """Of those, how many the newest version holds as rows."""
     version: DatasetVersion | None
     run: TrainingRun | None
     evaluation: Evaluation | None
@@ -99,7 +103,10 @@ def gather(under_way: list[dict[str, Any]]) -> Now:
     )
     compared = evaluation.comparison(newest) if newest else None
     counts = dict(Item.objects.values_list("state").annotate(Count("id")))
-    settled = Item.objects.filter(state=Item.State.SETTLED)
+    verdicts = Item.objects.drawn().filter(state=Item.State.SETTLED)
+    if version:
+        verdicts = verdicts.filter(queue=version.dataset.queue)
+    given = verdicts.count()
     return Now(
         exchanges=traffic.exchanges(),
         days=traffic.a_day(),
@@ -107,9 +114,9 @@ def gather(under_way: list[dict[str, Any]]) -> Now:
         waiting=counts.get(Item.State.WAITING, 0),
         conflicts=counts.get(Item.State.CONFLICT, 0),
         settled=counts.get(Item.State.SETTLED, 0),
-        fresh=settled.filter(queue=version.dataset.queue, settled_at__gt=version.created_at).count()
-        if version
-        else counts.get(Item.State.SETTLED, 0),
+        fresh=verdicts.filter(settled_at__gt=version.created_at).count() if version else given,
+        verdicts=given,
+        used=verdicts.filter(dataset_rows__version=version).count() if version else 0,
         version=version,
         run=TrainingRun.objects.filter(job__state=done).select_related("adapter").first(),
         evaluation=newest,
@@ -198,8 +205,7 @@ def _judge(now: Now, operator: bool) -> Step | None:
 
 def _begin(now: Now) -> Step:
     if now.queue and now.settled:
-        sentence = "Nothing waits: everything judged has been learned from."
-        return Step(sentence, "Find more to judge", reverse("exchanges"))
+        return Step("Nothing waits to be judged.", "Find more to judge", reverse("exchanges"))
     if now.queue:
         return Step(f"Nothing is in {now.queue} yet.", "Open the queue", now.queue.get_absolute_url())
     if now.exchanges is None:
@@ -313,11 +319,14 @@ def _labels() -> list[str]:
 
 
 def _verdicts(now: Now) -> str:
-    """What the datasets could be made of."""
-    one = "verdict" if now.fresh == 1 else "verdicts"
+    """What the datasets could be made of: how many verdicts the newest version does not hold, never why."""
+    one = "verdict" if now.verdicts == 1 else "verdicts"
     if now.version is None:
-        return f"{now.fresh:,} {one} to build from." if now.fresh else "Needs verdicts."
-    return f"{now.fresh:,} new {one} since {now.version}." if now.fresh else f"{now.version} has them all."
+        return f"{now.verdicts:,} {one} to build from." if now.verdicts else "Needs verdicts."
+    if now.used == now.verdicts and not now.fresh:
+        return f"{now.version} holds all {now.verdicts:,} {one}."
+    newer = f", {now.fresh:,} {'is' if now.fresh == 1 else 'are'} newer" if now.fresh else ""
+    return f"{now.version} holds {now.used:,} of {now.verdicts:,} {one}{newer}."
 
 
 def _spark(rows: QuerySet[Any], name: str) -> SafeString:

@@ -1,4 +1,4 @@
-"""What people said, by what had answered: the share approved of each model version, over time."""
+"""What people, or a list of known answers, said by model version: the share approved, over time."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from inference.stored import microseconds
 KIND = "gen_ai.evaluation.result"
 """The event's name in OpenTelemetry's GenAI semantic conventions."""
 LABEL = "gen_ai.evaluation.score.label"
+BY = "flywheel.by"
+"""Who gave it: a person, or the reference list."""
 UNDOES = "flywheel.undoes"
 """In an event that withdraws another: that one's id."""
 _DECIDED = "('approve', 'reject', 'correct')"
@@ -26,6 +28,8 @@ class Approval:
     model: str
     judged: int
     approved: int
+    by_reference: int
+    """Of the judged: those that a list of known answers gave, not a person."""
 
 
 def approval(since: datetime, route: str = "") -> list[Approval]:
@@ -33,9 +37,11 @@ def approval(since: datetime, route: str = "") -> list[Approval]:
     rows = ask(
         f"""
         SELECT toDate(f.started_at) AS day, f.weights AS weights, any(f.model) AS model,
-               uniqExact(e.event_id) AS judged, uniqExactIf(e.event_id, e.label = 'approve') AS approved
+               uniqExact(e.event_id) AS judged, uniqExactIf(e.event_id, e.label = 'approve') AS approved,
+               uniqExactIf(e.event_id, e.by = 'reference') AS by_reference
         FROM (
             SELECT event_id, exchange_id, JSONExtractString(data, '{LABEL}') AS label,
+                   JSONExtractString(data, '{BY}') AS by,
                    JSONExtractUInt(data, 'flywheel.attempt') AS attempt
             FROM events
             WHERE kind = '{KIND}' AND started_at >= {AT.format("since")} AND label IN {_DECIDED}

@@ -4,7 +4,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from annotations import judging, leases, people
+from annotations import export, judging, leases, people
 from annotations.judging import Judgement
 from annotations.models import Adjudication, Item, Queue
 from annotations.people import Role
@@ -139,3 +139,57 @@ def test_half_is_no_majority(make_queue: MakeQueue, alice: User, bob: User) -> N
     queue = make_queue(1, judgements_per_item=2, rule="majority")
     say(queue, alice, Judgement("approve"))
     assert say(queue, bob, Judgement("reject")).state == Item.State.CONFLICT
+
+
+def test_a_decision_can_be_read_afterwards_with_its_why(
+    conflict: Item, carol: User, dana: User, mallory: User
+) -> None:
+    page = f"/queues/chapters/items/{conflict.pk}/"
+    decide(signed_in(carol), conflict, decision="correct", answer="Digestive", why="See chapter <11>.")
+    conflict.refresh_from_db()
+    decide(signed_in(carol), conflict, key="k2", decision="reject", why="On second thoughts.")
+    people.give(conflict.queue, dana, Role.READER, carol)
+    seen = signed_in(dana).get(page).content.decode()
+    for told in ("See chapter &lt;11&gt;.", "Digestive", "On second thoughts.", "carol decided"):
+        assert told in seen
+    assert seen.index("On second thoughts.") < seen.index("See chapter"), "the newest first"
+    assert signed_in(mallory).get(page).status_code == 403
+
+
+def test_the_export_holds_the_verdicts_answer_and_the_why(conflict: Item, carol: User) -> None:
+    assert {(row["verdict_answer"], row["decided_why"]) for row in export.rows(conflict.queue)} == {("", "")}
+    decide(signed_in(carol), conflict, decision="correct", answer="Digestive", why="See chapter 11.")
+    rows = list(export.rows(conflict.queue))
+    assert {(row["verdict_answer"], row["decided_why"]) for row in rows} == {("Digestive", "See chapter 11.")}
+    Item.objects.filter(pk=conflict.pk).update(state=Item.State.FLAGGED)
+    assert {(row["verdict_answer"], row["decided_why"]) for row in export.rows(conflict.queue)} == {
+        (None, None)
+    }
+
+
+def test_a_choice_that_was_decided_is_told_in_words(
+    make_queue: MakeQueue, alice: User, bob: User, carol: User
+) -> None:
+    queue = make_queue(1, judgements_per_item=2, kind="pair", question="Which is better?", answers=[])
+    Item.objects.update(other_answer="Skin")
+    say(queue, alice, Judgement("answer", given={"main": ["equal"]}))
+    item = say(queue, bob, Judgement("answer", given={"main": ["neither"]}))
+    assert decide(signed_in(carol), item, decision="answer", **{"q-main": "left"}) == 302
+    seen = signed_in(carol).get(f"/queues/chapters/items/{item.pk}/").content.decode()
+    assert seen.count("the first is better") == 2, "in the verdict and in the decision"
+    assert next(export.rows(queue))["verdict_values"] == {"main": "first"}
+
+
+def test_who_reads_masked_reads_verdicts_and_decisions_masked(
+    conflict: Item, carol: User, dana: User
+) -> None:
+    Queue.objects.update(masked=True, answers=[])
+    wrong, why = "Skin of ann@example.org", "Asked bo@example.org."
+    decide(signed_in(carol), conflict, decision="correct", answer=wrong, why=why)
+    people.give(conflict.queue, dana, Role.READER, carol)
+    seen = signed_in(dana).get(f"/queues/chapters/items/{conflict.pk}/").content.decode()
+    (row, *_) = export.rows(Queue.objects.get(), masked=True)
+    for text in (seen, row["verdict_answer"], row["decided_why"]):
+        assert "[email " in text
+        assert "@example.org" not in text
+    assert next(export.rows(Queue.objects.get()))["decided_why"] == why

@@ -25,7 +25,8 @@ def asked(person: User, *places: Assignment, key: str = "") -> str:
 def test_strangers_hear_nothing(make_queue: MakeQueue, alice: User, carol: User, mallory: User) -> None:
     place = leases.reserve(make_queue(), alice)[0]
     for somebody in (carol, mallory):
-        assert signed_in(somebody).get(URL, {"draft": f"{place.item_id}:{place.key}"}).status_code == 404
+        asking = {"draft": f"{place.item_id}:{place.key}"}
+        assert signed_in(somebody).get(URL, asking, headers=FRAGMENT).status_code == 404
     assert Client().get(URL, headers=FRAGMENT).status_code == 401
     assert signed_in(alice).post(URL).status_code == 405
 

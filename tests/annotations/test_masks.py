@@ -15,7 +15,8 @@ from annotations.judging import Judgement
 from annotations.masks import Mask
 from annotations.models import Annotation, Assignment, Item, Queue, QueueEvent, Suggestion
 from flywheel import datasets
-from flywheel.datasets import UNCLEAR, Recipe
+from flywheel.datasets import Recipe
+from flywheel.leftovers import UNCLEAR
 from inference.masking import PLACEHOLDER
 from tests.annotations.conftest import MakeQueue, person
 from tests.annotations.test_people import NEW, with_role

@@ -1,6 +1,6 @@
 """Judgements reach the trace store as events: each once, whatever was interrupted; none while it is away."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -129,7 +129,7 @@ def test_with_the_store_away_judging_goes_on_and_everything_waits(make_queue: Ma
 def test_the_plot_is_one_page_for_engineers(judged: Queue, carol: User, alice: User, mallory: User) -> None:
     mirror.run()
     page = signed_in(carol).get("/approval/?route=icd-chapter&days=14").content.decode()
-    assert "judged answers of the last 14 days on icd-chapter" in page
+    assert "judgements of answers of the last 14 days on icd-chapter" in page
     assert "<svg" in page
     assert "better" in page
     nothing = signed_in(carol).get("/approval/?route=no-such-route&days=nonsense").content.decode()
@@ -137,6 +137,38 @@ def test_the_plot_is_one_page_for_engineers(judged: Queue, carol: User, alice: U
     for outsider in (alice, mallory):
         assert signed_in(outsider).get("/approval/").status_code == 403
     assert Client().get("/approval/").status_code == 302
+
+
+def test_what_the_reference_list_judged_is_counted_apart(judged: Queue) -> None:
+    before = {weights: by for weights, by, _ in _by_reference()}
+    Annotation.objects.exclude(decision="approve").update(source=Annotation.Source.REFERENCE)
+    mirror.run()
+    gained = {weights: by - before.get(weights, 0) for weights, by, _ in _by_reference()}
+    assert gained == {spooled.WEIGHTS: 1, OTHER: 1}
+
+
+def _by_reference() -> list[tuple[str, int, int]]:
+    found = queries.approval(datetime.now(UTC) - timedelta(days=2), "icd-chapter")
+    return [(row.weights, row.by_reference, row.judged) for row in found]
+
+
+def test_the_page_says_what_the_reference_list_judged(carol: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        queries.Approval(date(2026, 7, day), weights, model, 100, 50, by)
+        for day, weights, model, by in ((1, "a", "old", 0), (2, "a", "old", 90), (2, "b", "new", 30))
+    ]
+    monkeypatch.setattr(queries, "approval", lambda since, route: rows)
+    page = signed_in(carol).get("/approval/").content.decode()
+    assert "People approved" not in page
+    assert "▲ 120 of them are the reference reviewer’s, a list of known answers and not a person" in page
+    page = page[page.index("By version") :]
+    old = page[page.index(">old</th>") : page.index(">new</th>")]
+    for told in ('data-label="Judged">200<', "50\xa0%", "(43–57)", "▲ 90"):
+        assert told in old
+    monkeypatch.setattr(queries, "approval", lambda since, route: rows[:1])
+    page = signed_in(carol).get("/approval/").content.decode()
+    assert "People approved" in page
+    assert "reference" not in page
 
 
 def test_without_the_store_the_plot_says_so(carol: User) -> None:

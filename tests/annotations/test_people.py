@@ -70,7 +70,7 @@ def test_who_only_reads_reviews_or_leads_another_changes_nothing(
     for outsider in outsiders:
         answer = signed_in(outsider).post(address(name, queue), {"action": "close", "role": "reviewer"})
         assert answer.status_code == 403
-        assert signed_in(outsider).get(address(name, queue)).status_code in (403, 405)
+        assert signed_in(outsider).get(address(name, queue)).status_code in (302, 403, 405)
     queue.refresh_from_db()
     assert queue.state == Queue.State.OPEN
     assert Assignment.objects.filter(pk=place.pk).exists()
@@ -279,3 +279,25 @@ def test_the_audit_says_which_settings_changed_and_who_came_and_went(
     about = queue.events.get(act="changed").about
     assert "heat_map" in about
     assert about.endswith("+question “How fluent?”, +reviewer mallory, −reviewer bob")
+
+
+def test_who_manages_a_queue_without_reviewing_it_is_told_so(
+    make_queue: MakeQueue, carol: User, mallory: User
+) -> None:
+    queue, other = make_queue(), make_queue(0, slug="other")
+    lead, reader = with_role(queue, "lead"), with_role(queue, "reader")
+    elsewhere = with_role(other, "admin", "leads-another")
+    for manager in (carol, lead, reader):
+        answer = signed_in(manager).get("/review/chapters/")
+        assert answer.status_code == 403
+        page = answer.content.decode()
+        assert "You are not a reviewer of this queue" in page
+        assert 'href="/queues/chapters/"' in page
+        assert ("/queues/chapters/settings/" in page) == (manager == carol)
+    for stranger in (mallory, elsewhere):
+        answer = signed_in(stranger).get("/review/chapters/")
+        assert answer.status_code == 404
+        assert "not a reviewer" not in answer.content.decode()
+    assert signed_in(carol).get("/review/no-such/").status_code == 404
+    queue.reviewers.add(lead)
+    assert signed_in(lead).get("/review/chapters/").status_code == 200

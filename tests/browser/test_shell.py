@@ -54,6 +54,7 @@ def test_the_bar_holds_long_names_counts_and_warnings_at_every_width(
     olga = people.operator()
     User.objects.update(first_name="Olga-Maria Konstantinopolous")
     queue = Queue.objects.create(slug="desk", name="Desk")
+    queue.reviewers.add(olga)
     Item.objects.bulk_create(
         Item(queue=queue, exchange_id=uuid4(), started_at=timezone.now(), messages=[], answer="x")
         for _ in range(1214)

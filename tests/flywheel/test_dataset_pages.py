@@ -168,6 +168,22 @@ def test_a_version_shows_rows_left_out_balance_and_who_used_it(home: Path) -> No
     assert "by the reference reviewer" in page
 
 
+def test_only_judgements_behind_its_rows_are_counted(home: Path) -> None:
+    wheel = wheel_data.turn("judged", home, items=96)
+    client = people.client(wheel.engineer)
+    asked = RECIPE | {"exam_rows": "5", "train_rows": "20"}
+    client.post("/datasets/new/", hidden(client.get("/datasets/new/", asked).content.decode()))
+    version = DatasetVersion.objects.get()
+    wheel_data.do(version.job)
+    # As it was kept by versions that were built before.
+    DatasetVersion.objects.update(judgements=88)
+    told = "<b>20</b> rows to learn from, <b>5</b> kept for the exam, from 25 judgements."
+    assert told in client.get(version.get_absolute_url()).content.decode()
+    assert 'data-label="Judgements"><span>25 ' in client.get("/datasets/icd/").content.decode()
+    for address in (version.get_absolute_url(), "/datasets/icd/"):
+        assert people.client(wheel.reviewer).get(address).status_code == 403
+
+
 def test_ten_other_rows_are_other_rows(home: Path) -> None:
     wheel = wheel_data.turn("dataset", home)
     client = people.client(wheel.engineer)

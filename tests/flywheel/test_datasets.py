@@ -10,7 +10,7 @@ from django.db.models import Count
 from django.utils import timezone
 
 from annotations.models import Annotation, Item, Queue
-from flywheel import artefacts, datasets, jobs
+from flywheel import artefacts, datasets, jobs, leftovers
 from flywheel.datasets import Recipe
 from flywheel.models import DatasetRow, Job
 from inference import filters, queries
@@ -42,13 +42,13 @@ def test_what_is_left_out_is_counted_by_reason(desk: Desk) -> None:
         Item.objects.filter(pk=item.pk).update(state=state, verdict="", verdict_answer="")
     planned = datasets.plan(desk.queue, Recipe(train_rows=3, exam_rows=3))
     assert planned.left_out == {
-        datasets.NOT_NEEDED: 3,
-        datasets.NOT_SETTLED: 2,
-        datasets.NO_ANSWER: 1,
-        datasets.DUPLICATE: 1,
-        datasets.FLAGGED: 1,
-        datasets.CANT_JUDGE: 1,
-        datasets.SIBLING: 1,
+        leftovers.NOT_NEEDED: 3,
+        leftovers.NOT_SETTLED: 2,
+        leftovers.NO_ANSWER: 1,
+        leftovers.DUPLICATE: 1,
+        leftovers.FLAGGED: 1,
+        leftovers.CANT_JUDGE: 1,
+        leftovers.SIBLING: 1,
     }
     assert (planned.train, planned.exam, planned.why_not) == (3, 3, "")
 
@@ -60,7 +60,7 @@ def test_siblings_are_never_on_both_sides(desk: Desk, seed: int) -> None:
     exam, train = ({row.group for row in part} for part in (drawn.exam, drawn.train))
     assert len(drawn.exam) == 7
     assert not exam & train
-    assert drawn.left_out[datasets.SIBLING] == 1
+    assert drawn.left_out[leftovers.SIBLING] == 1
 
 
 def test_another_seed_draws_another_exam(desk: Desk) -> None:
@@ -119,9 +119,10 @@ def test_who_judged_is_counted(desk: Desk) -> None:
     desk.fill(8)
     for i in range(4):
         desk.judge(f"looked up {i}", "Eye", source=Annotation.Source.REFERENCE)
+    desk.judge("rejected", "Eye", decision="reject")
     version = desk.build()
     assert version.sources == {"person": 8, "reference": 4}
-    assert (version.judgements, version.train_rows + version.exam_rows) == (12, 12)
+    assert (version.judgements, version.judged, version.train_rows + version.exam_rows) == (12, 12, 12)
 
 
 def test_a_judgement_taken_back_is_not_among_the_reasons_for_a_row(desk: Desk) -> None:
@@ -200,7 +201,7 @@ def test_a_filter_says_which_of_the_queue_go_in(desk: Desk, even: list[Filter]) 
     items = desk.fill(20)
     version = desk.build(filter=filters.parse("least_p:<0.5"))
     assert {row.item_id for row in version.rows.all()} == {item.pk for item in items[::2]}
-    assert version.left_out == {datasets.OUTSIDE: 10}
+    assert version.left_out == {leftovers.OUTSIDE: 10}
     assert version.recipe["filter"] == "least_p:<0.5"
     assert datasets.manifest(version)["recipe"] == version.recipe
 

@@ -14,6 +14,8 @@ from flywheel import jobs
 from flywheel.celery import app
 from flywheel.jobs import Lease
 from flywheel.models import Job
+from tests import people
+from tests.flywheel.desk import Desk
 
 DATASET = Job.Kind.DATASET
 
@@ -206,3 +208,14 @@ def test_nothing_is_hinted_at_when_the_transaction_fails(monkeypatch: pytest.Mon
     with transaction.atomic():
         job = begin()
     assert hinted == [job.pk]
+
+
+def test_a_jobs_address_leads_to_what_it_works_on(desk: Desk) -> None:
+    desk.fill(6)
+    version = desk.build()
+    address = f"/jobs/{version.job_id}/"
+    engineer = people.client(desk.engineer)
+    assert engineer.post(address, {"do": "cancel"}).status_code == 409
+    assert engineer.get(address)["Location"] == version.get_absolute_url()
+    assert people.client(desk.reviewer).get(address).status_code == 403
+    assert people.client(None).get(address)["Location"].startswith("/sign-in/")

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from annotations.models import Annotation, Item, Queue
-from flywheel import rollout
+from flywheel import datasets, rollout
 from flywheel.models import Job
 from inference import clickhouse as trace_store
 from tests import people
@@ -176,3 +177,27 @@ def test_judgements_of_the_reference_reviewer_are_named_where_they_are_counted(h
     count = Annotation.objects.filter(source=Annotation.Source.REFERENCE).count()
     assert count
     assert f"7 wait for experts. ▲ {count} by the reference reviewer." in seen(people.client(wheel.engineer))
+
+
+def test_a_small_build_does_not_hide_the_verdicts_it_left_out(home: Path) -> None:
+    wheel = wheel_data.turn("judged", home, items=96)
+    client = people.client(wheel.engineer)
+    recipe = datasets.Recipe(train_rows=20, exam_rows=10)
+    version = datasets.start("icd-chapters", wheel.queue, recipe, "key", wheel.engineer)
+    wheel_data.do(version.job)
+    assert "icd-chapters v1 holds 30 of 88 verdicts." in seen(client)
+    old = Item.objects.filter(state=Item.State.SETTLED).exclude(dataset_rows__version=version)
+    Item.objects.filter(pk=old[0].pk).update(settled_at=timezone.now())
+    assert "icd-chapters v1 holds 30 of 88 verdicts, 1 is newer." in seen(client)
+    old.delete()
+    assert "icd-chapters v1 holds all 30 verdicts." in seen(client)
+
+
+def test_a_check_question_from_a_file_is_no_verdict_to_build_from(home: Path) -> None:
+    wheel = wheel_data.turn("dataset", home, items=48)
+    client = people.client(wheel.engineer)
+    assert "icd-chapters v1 holds all 40 verdicts." in seen(client)
+    Item.objects.filter(state=Item.State.WAITING).update(
+        state=Item.State.SETTLED, verdict="approved", uploaded=True, settled_at=timezone.now()
+    )
+    assert "icd-chapters v1 holds all 40 verdicts." in seen(client)

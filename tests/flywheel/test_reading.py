@@ -166,6 +166,8 @@ ONE_EXCHANGE = (302, 403, 404, 200, 200)
 IN_A_QUEUE = (302, 403, 403, 403, 403)
 AS_REVIEWER = (302, 200, 404, 404, 404)
 POSTED = (405, 405, 405, 405, 405)
+LEADS_ELSEWHERE = (302, 302, 302, 302, 302)
+"""To the page that has the form, which says itself who gets in."""
 TOKEN = (403, 403, 403, 403, 403)
 
 
@@ -234,18 +236,18 @@ PAGES = [
     Page("exchange-send", FOR_ENGINEERS, query=lambda: {"id": ONE.exchange_id}),
     Page("review-home", (302, 302, 302, 302, 302)),
     Page("review", AS_REVIEWER, desk, reviewers_own=True),
-    Page("review-this", POSTED, desk),
+    Page("review-this", LEADS_ELSEWHERE, desk),
     Page("review-next", (302, 302, 404, 404, 404), desk),
     Page("review-drafts", AS_REVIEWER, desk),
-    Page("review-judge", POSTED, desk),
-    Page("review-undo", POSTED, desk),
-    Page("review-finish", POSTED, desk),
-    Page("review-ask", POSTED, desk),
+    Page("review-judge", LEADS_ELSEWHERE, desk),
+    Page("review-undo", LEADS_ELSEWHERE, desk),
+    Page("review-finish", LEADS_ELSEWHERE, desk),
+    Page("review-ask", LEADS_ELSEWHERE, desk),
     Page("review-mine", AS_REVIEWER, desk, reviewers_own=True),
     Page("review-sureness", (302, 404, 404, 404, 404), desk),
     Page("queues", (302, 403, 200, 200, 200)),
     Page("queue-new", FOR_ENGINEERS, query=lambda: {"filter": "route:icd"}),
-    Page("queue-import", POSTED),
+    Page("queue-import", LEADS_ELSEWHERE),
     Page("queue", IN_A_QUEUE, desk),
     Page("queue-export", IN_A_QUEUE, desk),
     Page("queue-settings", IN_A_QUEUE, desk),
@@ -255,13 +257,13 @@ PAGES = [
     Page("queue-item", IN_A_QUEUE, item),
     Page("queue-checks", IN_A_QUEUE, desk),
     Page("queue-conflicts", IN_A_QUEUE, desk),
-    Page("queue-decide", POSTED, item),
+    Page("queue-decide", LEADS_ELSEWHERE, item),
     Page("queue-check", POSTED, item),
     Page("queue-flag", POSTED, item),
     Page("queue-annotations", IN_A_QUEUE, lambda: ["coding-desk", "jsonl"]),
     Page("queue-annotations", IN_A_QUEUE, lambda: ["coding-desk", "csv"]),
     Page("queue-people", IN_A_QUEUE, desk),
-    Page("queue-invite", POSTED, desk),
+    Page("queue-invite", LEADS_ELSEWHERE, desk),
     Page("queue-uninvite", POSTED, item),
     Page("queue-remove", POSTED, item),
     Page("queue-outside", POSTED, item),
@@ -285,7 +287,7 @@ PAGES = [
     Page("rollout", FOR_ENGINEERS, first(Rollout)),
     Page("route", FOR_ENGINEERS, lambda: ["icd"]),
     Page("route-back", POSTED, lambda: ["icd"]),
-    Page("job-act", POSTED, first(Job)),
+    Page("job-act", (302, 403, 302, 302, 302), first(Job)),
     Page("erasures", FOR_OPERATORS),
     Page("erasure", FOR_OPERATORS, lambda: [1]),
     Page("masking", FOR_OPERATORS, query=lambda: {"route": "icd"}),
