@@ -289,7 +289,7 @@ class Rerun(models.Model):
     exchange_id = models.UUIDField(db_index=True)
     attempt = models.PositiveSmallIntegerField(default=0)
     version = models.ForeignKey(ModelVersion, models.CASCADE, related_name="+")
-    answered_by = models.UUIDField(null=True, help_text="The exchange that came of it.")
+    answered_by = models.UUIDField(null=True, db_index=True, help_text="The exchange that came of it.")
     asked_by = models.ForeignKey(User, models.PROTECT, related_name="+")
     at = models.DateTimeField(default=timezone.now)
 
