@@ -15,7 +15,7 @@ class Tally(Collector):
     """A counter by its labels' values."""
 
     def __init__(self, name: str, told: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
-        self._name, self._told, self._labels = name, told, labels
+        self._name, self._told, self.labels = name, told, labels
         self._counts: Counter[tuple[str, ...]] = Counter()
         registry.register(self)
 
@@ -25,7 +25,7 @@ class Tally(Collector):
 
     def collect(self) -> Iterable[CounterMetricFamily]:
         """What a scrape gets."""
-        family = CounterMetricFamily(self._name, self._told, labels=self._labels)
+        family = CounterMetricFamily(self._name, self._told, labels=self.labels)
         for values, count in self._counts.items():
             family.add_metric(values, count)
         return [family]

@@ -18,6 +18,7 @@ from flywheel.models import Sweep
 from inference import gpu_vitals, spools
 from inference.exposition import parse
 from inference.metrics import Metrics
+from inference.tallies import Tally
 from inference.report import Report
 from tests.inference import pages
 
@@ -111,6 +112,8 @@ def labels_of() -> dict[str, set[str]]:
     for metric in vars(ours).values():
         if isinstance(metric, MetricWrapperBase) and metric._labelnames:
             metric.labels(*metric._labelnames)
+        elif isinstance(metric, Tally):
+            metric.add(*metric.labels)
     texts = [generate_latest(registry).decode() for registry in (ours.registry, prometheus.registry())]
     shown: dict[str, set[str]] = {}
     for text in (*texts, pages.vllm(3), pages.gpu("idle")):
