@@ -18,8 +18,8 @@ from flywheel.models import Sweep
 from inference import gpu_vitals, spools
 from inference.exposition import parse
 from inference.metrics import Metrics
-from inference.tallies import Tally
 from inference.report import Report
+from inference.tallies import Tally
 from tests.inference import pages
 
 pytestmark = pytest.mark.django_db
