@@ -103,7 +103,9 @@ def addresses(wheel: Wheel) -> list[tuple[str, User | None]]:
         f"/queues/{queue}/{page}/"
         for page in ("people", "checks", "conflicts", "agreement", f"items/{item.pk}")
     ]
-    leading += ["/approval/"]
+    settled = wheel.queue.items.filter(state="settled").first()
+    assert settled is not None
+    leading += ["/approval/", f"/queues/{queue}/items/{settled.pk}/", f"/review/{queue}/"]
     exchanges = [
         "/exchanges/",
         "/sessions/",
