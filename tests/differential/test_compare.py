@@ -66,7 +66,7 @@ def test_status_headers_and_a_broken_answer_count() -> None:
     direct = answer("chat_streamed")
     assert "status" in differs(direct, replace(through(direct), status=500))
     assert "x-more" in differs(direct, replace(through(direct), headers={**direct.headers, "x-more": "1"}))
-    ours = {**direct.headers, "x-flywheel-exchange-id": "1"}
+    ours = {**direct.headers, "x-flywheel-exchange-id": "1", "x-request-id": "1"}
     assert differs(direct, replace(through(direct), headers=ours)) == ""
     broken = replace(direct, is_broken=True)
     assert "broke off" in differs(direct, replace(through(direct), is_broken=True))

@@ -57,11 +57,11 @@ class Case:
         """How often it is asked over the wire at most, until that gives the bits of what was captured.
 
         What one request has several of reaches the engine one by one, in one batch or in two, and a product
-        is rounded by its batch's shape: each time another way. What was captured once stands, and must be one
-        of the wire's answers: a wrong capture is none.
+        is rounded by its batch's shape: each time another way, some of them rare. What was captured once
+        stands, and must be one of the wire's answers, however often it takes: a wrong capture is none.
         """
         several = isinstance(self.body.get("prompt"), list) and isinstance(self.body["prompt"][0], str)
-        return 6 if several or self.body.get("n", 1) > 1 else 1
+        return 30 if several or self.body.get("n", 1) > 1 else 1
 
 
 def chat(
