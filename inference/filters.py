@@ -309,18 +309,13 @@ def _tag(reader: _Reader) -> Tag:
 
 def _compare(name: str, reader: _Reader) -> Compare:
     operator = next((one for one in OPERATORS if reader.skip(one)), "=")
-    given = reader.value()
+    given, two = reader.value(), f"a range is two parts, {name}:>0.2 {name}:<0.5"
     if not re.fullmatch(r"-?(\d+(\.\d*)?|\.\d+)(e-?\d+)?", given) or len(given) > 30:
         shown = "" if operator == "=" else operator
-        more = (
-            f"; a range is two parts, {name}:>0.2 {name}:<0.5" if re.search(r"\d\.\.|\d[,-]\d", given) else ""
-        )
+        more = f"; {two}" if re.search(r"\d(\.\.|-)\.?\d", given) else ""
         raise FilterError(f"{name}:{shown}{given}", f"“{given}” is not a number{more}")
-    if reader.rest.startswith(","):
-        reader.skip(",")
-        raise FilterError(
-            reader.part, f"a number has one value; a range is two parts, {name}:>0.2 {name}:<0.5"
-        )
+    if reader.skip(","):
+        raise FilterError(reader.part, f"a number has one value; {two}")
     return Compare(name, operator, float(given))
 
 

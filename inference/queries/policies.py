@@ -90,7 +90,7 @@ class Policy:
 def _weight(part: str) -> str:
     if part in _DOUBTS:
         doubt = _DOUBTS[part]
-        # To the power of SHARPNESS, as two roots: pow took a fifth of a draw from a million.
+        # To the power of SHARPNESS, as two roots, which the store takes sooner than a power.
         return f"({LEAST_WEIGHT} + {1 - LEAST_WEIGHT} * sqrt({doubt} * sqrt({doubt})))"
     if part in _SHARED:
         return f"(1.0 / greatest(1, {part}_alike))"

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inference.capture import Plan, Stream, clean_body, plan
-from inference.cutting import without_logprobs
+from inference.cutting import without_ids, without_logprobs
 from inference.sse import DONE, Splitter, payload
 from inference.surfaces import CHAT, NAMED, SURFACES
 from tests.inference.recorded import PAIRS
@@ -321,4 +321,67 @@ def test_one_event_may_go_on_with_one_choice_and_finish_another(capture: str) ->
 def test_what_stands_between_the_logprobs_and_the_finish_is_not_cut_away() -> None:
     answer = b'{"choices":[{"index":0,"logprobs":{"content":[]},"other":{"a":[1]},"finish_reason":"stop"}]}'
     assert without_logprobs(answer) is None
+    # Whatever letters it is written with.
+    assert (
+        without_logprobs(answer.replace(b"other", b"spent").replace(b'"a":[1]', b'"n":[{"n":[1]}]')) is None
+    )
     assert without_logprobs(answer.replace(b',"other":{"a":[1]}', b"")) is not None
+
+
+def test_what_stands_there_in_one_event_alone_is_not_cut_away() -> None:
+    """The stream's other events are as they were learned."""
+    made = plan(CHAT, {"stream": True}, served="m", public="desk", capture="wire", top_k=1)
+
+    def event(text: str, more: bytes = b"") -> bytes:
+        choice = {
+            "index": 0,
+            "delta": {"content": text},
+            "logprobs": logprobs("chat", [7]),
+            "finish_reason": None,
+        }
+        said = {"id": "x", "model": "m", "choices": [{**choice, "token_ids": [7]}]}
+        return (
+            b"data: " + orjson.dumps(said).replace(b',"finish_reason"', more + b',"finish_reason"') + b"\n\n"
+        )
+
+    running = Stream(made)
+    running.feed(event("one"))
+    odd = values(running.feed(event("two", b',"spent":{"n":[{"n":[1]}]}')))
+    assert odd[0]["choices"][0]["spent"] == {"n": [{"n": [1]}]}
+    assert odd[0]["choices"][0]["logprobs"] is None
+
+
+def test_a_name_that_only_ends_as_ids_do_stays() -> None:
+    answer = b'{"my_token_ids":[1,2],"token_ids":[3],"prompt_token_ids":[4],"other":{"token_ids":null}}'
+    expected = b'{"my_token_ids":[1,2],"token_ids":null,"prompt_token_ids":null,"other":{"token_ids":null}}'
+    assert without_ids(answer) == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"event: odd\n", b""),  # a line of the next event, whole
+        (b"id: 1", b""),  # and in the midst of it
+        (b"", b"\r"),
+    ],
+)
+def test_what_waits_or_is_no_plain_line_is_never_overtaken(before: bytes, after: bytes) -> None:
+    """A whole event of tokens in a chunk of its own is as much as the same bytes in one chunk."""
+    pair = PAIRS["chat_streamed"]
+    made = plan(CHAT, {**pair.request, "model": "desk"}, served="m", public="desk", capture="wire", top_k=5)
+    events = [one + b"\n\n" for one in pair.captured.body.split(b"\n\n") if b'"logprobs":{' in one]
+    chunks = [events[0], events[1], before, events[2] + after, events[1]]
+    apart, joined = Stream(made), Stream(made)
+    got = b"".join(apart.feed(chunk) for chunk in chunks)
+    joined.feed(b"")
+    assert (got, apart.broken) == (joined.feed(b"".join(chunks)), joined.broken)
+
+
+def test_after_the_end_tokens_are_held_too() -> None:
+    pair = PAIRS["chat_streamed"]
+    made = plan(CHAT, {**pair.request, "model": "desk"}, served="m", public="desk", capture="wire", top_k=5)
+    running = Stream(made)
+    running.feed(pair.captured.body)
+    assert running.ended
+    token = next(one for one in pair.captured.body.split(b"\n\n") if b'"logprobs":{' in one) + b"\n\n"
+    assert running.feed(token) == b""
