@@ -358,22 +358,23 @@ def test_a_name_that_only_ends_as_ids_do_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
+    ("before", "inside"),
     [
         (b"event: odd\n", b""),  # a line of the next event, whole
         (b"id: 1", b""),  # and in the midst of it
-        (b"", b"\r"),
+        (b"", b"\r"),  # an end of a line, where none may be
     ],
 )
-def test_what_waits_or_is_no_plain_line_is_never_overtaken(before: bytes, after: bytes) -> None:
+def test_what_waits_or_is_no_plain_line_is_never_overtaken(before: bytes, inside: bytes) -> None:
     """A whole event of tokens in a chunk of its own is as much as the same bytes in one chunk."""
     pair = PAIRS["chat_streamed"]
     made = plan(CHAT, {**pair.request, "model": "desk"}, served="m", public="desk", capture="wire", top_k=5)
     events = [one + b"\n\n" for one in pair.captured.body.split(b"\n\n") if b'"logprobs":{' in one]
-    chunks = [events[0], events[1], before, events[2] + after, events[1]]
+    odd = events[2].replace(b'"content":"', b'"content":"' + inside, 1)
+    assert inside in odd
+    chunks = [events[0], events[1], before, odd, events[1]]
     apart, joined = Stream(made), Stream(made)
     got = b"".join(apart.feed(chunk) for chunk in chunks)
-    joined.feed(b"")
     assert (got, apart.broken) == (joined.feed(b"".join(chunks)), joined.broken)
 
 
