@@ -79,9 +79,11 @@ def visit(chromium: Browser, live_server: LiveServer) -> Iterator[Visit]:
 
 @pytest.fixture
 def sideways() -> Callable[[Page], int]:
-    """How many pixels a page scrolls sideways."""
+    """How many pixels a page scrolls sideways, once it has come whole."""
 
     def measure(page: Page) -> int:
+        page.wait_for_load_state()
+        page.wait_for_function("document.documentElement !== null")
         return int(
             page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         )

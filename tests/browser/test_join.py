@@ -45,6 +45,7 @@ def test_before_leaving_a_newcomer_chooses_a_password(
     item(page, 1)
     page.goto(page.url + "?done")
     page.get_by_role("link", name="choose a password").click()
+    expect(page.get_by_label("A password")).to_be_focused()
     assert sideways(page) == 0
     page.keyboard.type("short")
     page.keyboard.press("Enter")
