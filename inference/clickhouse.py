@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import sys
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -154,8 +155,10 @@ def _asking() -> Iterator[None]:
     try:
         yield
     except (OperationalError, StreamFailureError, HTTPError, OSError) as error:
+        _let_go(error)
         raise Unavailable(str(error)) from error
     except DatabaseError as error:
+        _let_go(error)
         if error.code in _NOT_NOW or error.code is None:
             raise Unavailable(str(error)) from error
         raise
@@ -167,16 +170,30 @@ def _inserting() -> Iterator[None]:
     try:
         yield
     except DataError as error:
+        _let_go(error)
         raise RejectedError(str(error)) from error
     except (OperationalError, StreamFailureError, HTTPError, OSError) as error:
+        _let_go(error)
         raise Unavailable(str(error)) from error
     except DatabaseError as error:
+        _let_go(error)
         if error.code in _BAD_ROWS:
             raise RejectedError(str(error)) from error
         raise Unavailable(str(error)) from error
     except (Error, ValueError, TypeError, OverflowError, AttributeError) as error:
         # The client refuses values that do not fit their columns before anything is sent.
+        _let_go(error)
         raise RejectedError(f"{type(error).__name__}: {error}") from error
+
+
+def _let_go(error: BaseException) -> None:
+    """The client's frames name the error that names them: all that was on its way would stay until a full
+    collection, which a process that holds little but bytes seldom makes.
+    """
+    found: BaseException | None = error
+    while found is not None:
+        traceback.clear_frames(found.__traceback__)
+        found = found.__cause__ or found.__context__
 
 
 _stores: dict[tuple[str, int], Store] = {}

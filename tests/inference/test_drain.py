@@ -1,6 +1,9 @@
 """The drain stores every exchange once, whatever dies and when."""
 
+import contextlib
+import gc
 import json
+import logging
 import os
 import random
 import signal
@@ -16,11 +19,12 @@ import pytest
 
 from inference import clickhouse, records, storing
 from inference import drain as drain_module
-from inference.clickhouse import Store
+from inference.clickhouse import Store, Unavailable
 from inference.drain import Drain, read_status
 from inference.raw import RawExchange
-from inference.rows import Record
+from inference.rows import Record, Row
 from inference.spool import SpoolBusyError, files
+from inference.spool.reader import Ended
 from tests.clickhouse_fixture import ClickHouseProcess
 from tests.inference import spooled
 
@@ -204,6 +208,28 @@ def test_without_the_store_it_waits_and_then_catches_up(
         thread.join()
         drain.close()
         engine.stop()
+
+
+def test_a_store_that_is_away_for_long_costs_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was on its way is let go with each failure, and not by a full collection: those are rare."""
+    caplog.set_level(logging.CRITICAL, "urllib3")  # what is logged here is kept, with the error it names
+    monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", "http://127.0.0.1:9/flywheel")
+    spooled.spool(tmp_path, spooled.raws(range(3)))
+    drain = Drain(tmp_path)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            with contextlib.suppress(Unavailable):
+                drain.step()
+        held = [one for one in gc.get_objects() if isinstance(one, Ended | Row)]
+    finally:
+        gc.enable()
+        drain.close()
+    assert drain.status.stored == 0
+    assert held == []
 
 
 def test_what_cannot_be_parsed_is_kept_and_counted(store: Store, tmp_path: Path) -> None:
