@@ -34,6 +34,8 @@ QUICK = (
     ("failed", "end:engine_died,engine_error,engine_timeout,proxy_died,refused,bad_request"),
 )
 _AN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{8,32}")
+LIST = "list"
+"""Names, in an exchange's address, the filter of the list it was opened from."""
 WIDTH, HEIGHT = 8, 64
 SPANS = ((60, 1, "second"), (3600, 60, "minute"), (86400, 3600, "hour"), (math.inf, 86400, "day"))
 
@@ -83,6 +85,15 @@ def url(chosen: Filter, **more: object) -> str:
     pairs = {"q": str(chosen), **{name: str(value) for name, value in more.items()}}
     query = urlencode({name: value for name, value in pairs.items() if value})
     return reverse("exchanges") + (f"?{query}" if query else "")
+
+
+def exchange_url(exchange_id: str, attempt: int, listed: Filter | None = None, view: str = "") -> str:
+    """An exchange's page. With a list it leads on along that (inference.neighbours)."""
+    pairs = {"attempt": attempt or "", "view": view}
+    query = {name: value for name, value in pairs.items() if value}
+    if listed is not None:
+        query[LIST] = str(listed)
+    return reverse("exchange", args=[UUID(exchange_id)]) + (f"?{urlencode(query)}" if query else "")
 
 
 def pasted(line: str) -> str:
@@ -246,10 +257,9 @@ def _readable(each: ExchangeSummary, settled: Settled | None) -> Settled | None:
 
 def row(each: ExchangeSummary, chosen: Filter, place: Place, known: Beside) -> Row:
     cells = [columns.cell(column, each, known) for column in place.shown]
-    attempt = f"?attempt={each.attempt}" if each.attempt else ""
     return Row(
         exchange=each,
-        url=reverse("exchange", args=[UUID(each.exchange_id)]) + attempt,
+        url=exchange_url(each.exchange_id, each.attempt, chosen),
         peek_url=place.url(chosen, each.exchange_id, each.attempt),
         shown=(each.exchange_id, each.attempt) == (place.peek, place.attempt),
         cells=[(one, place.link(chosen.with_term(one.term)) if one.term else "") for one in cells],

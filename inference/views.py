@@ -15,6 +15,7 @@ from inference import (
     exchange_page,
     explorer,
     filters,
+    neighbours,
     queries,
     readers,
     saved_views,
@@ -68,11 +69,17 @@ def peeked(asked: QueryDict) -> dict[str, Any]:
     if not place.peek:
         return {}
     try:
-        close = place.url(filters.parse(asked.get("q", "")))
+        chosen = filters.parse(asked.get("q", ""))
+        close = place.url(chosen)
     except filters.FilterError:
-        close = reverse("exchanges")
+        chosen, close = filters.Filter(), reverse("exchanges")
     x = queries.exchange(place.peek, place.attempt)
-    return {"peek": exchange_page.peek(x) if x else None, "peek_id": place.peek, "close_url": close}
+    return {
+        "peek": exchange_page.peek(x) if x else None,
+        "peek_id": place.peek,
+        "close_url": close,
+        "open_url": explorer.exchange_url(place.peek, place.attempt, chosen),
+    }
 
 
 def _newer(request: HttpRequest) -> HttpResponse:
@@ -95,7 +102,7 @@ def exchange(request: HttpRequest, exchange_id: UUID) -> HttpResponse:
         if x is None:
             return _not_stored(request, exchange_id)
         view, start = request.GET.get("view", ""), _whole(request.GET.get("from", "")) or 0
-        found = exchange_page.context(x, view, start)
+        found = exchange_page.context(x, view, start) | {"along": neighbours.of(x, request.GET)}
         if not is_engineer(request.user):
             # Their pages of the exchange's route are those of its exchanges.
             found["route_url"] = explorer.url(Filter((Equals("route", (x.route,)),)))

@@ -55,6 +55,7 @@ def _exchange(one: ExchangeSummary) -> list[Question]:
         Question("exchange: bytes", lambda: queries.raw(one.exchange_id)),
         Question("exchange: events", lambda: queries.events(one.exchange_id, one.trace_id)),
         Question("exchange: spans", lambda: queries.spans(one.trace_id)),
+        Question("exchange: neighbours", lambda: queries.neighbours(filters.parse(""), one.cursor)),
         Question("sessions", lambda: queries.sessions(filters.parse(""))),
         Question("sessions, older", lambda: queries.sessions(filters.parse(""), one.cursor)),
         Question("sessions, filtered", lambda: queries.sessions(filters.parse(_ASKED["filtered"]))),

@@ -9,7 +9,7 @@ from inference.queries.conversations import conversation, turns
 from inference.queries.counts import by_weights, daily, tokens_by_key
 from inference.queries.draws import asked_the_same, matching, sample
 from inference.queries.judged import Approval, approval
-from inference.queries.lists import COUNTED, count, explore, histogram, suggest
+from inference.queries.lists import COUNTED, count, explore, histogram, neighbours, suggest
 from inference.queries.one import events, exchange, find, raw, spans
 from inference.queries.session_lists import sessions
 from inference.stored import (
@@ -64,6 +64,7 @@ __all__ = [
     "histogram",
     "matching",
     "microseconds",
+    "neighbours",
     "raw",
     "sample",
     "sessions",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from inference import readers
 from inference.conditions import AT, COLUMNS, SPELLING, readable, where
@@ -31,10 +31,40 @@ def explore(
     """Exchanges that match, newest first: from the newest, those older than ``before``, or the ones just
     newer than ``after``.
     """
+    way: Literal["ASC", "DESC"] = "ASC" if after and not before else "DESC"
+    rows = _beyond(_SUMMARY, filter, before or after, way, limit + 1)
+    more, found = len(rows) > limit, [_summary(row) for row in rows[:limit]]
+    if way == "ASC":
+        found.reverse()
+        return Page(found, found[-1].cursor if found else None, found[0].cursor if more else None)
+    older = found[-1].cursor if more else None
+    return Page(found, older, found[0].cursor if before and found else None)
+
+
+def neighbours(filter: Filter, of: Cursor) -> tuple[Cursor | None, Cursor | None]:  # noqa: A002
+    """What stands just above and just below an exchange in the list: the next newer one, the next older one.
+    The exchange itself need not match.
+    """
+    key = "started_at, exchange_id, attempt"
+    newer, older = _beyond(key, filter, of, "ASC", 1), _beyond(key, filter, of, "DESC", 1)
+    return _cursor(newer), _cursor(older)
+
+
+def _cursor(rows: list[dict[str, Any]]) -> Cursor | None:
+    return Cursor(rows[0]["started_at"], str(rows[0]["exchange_id"]), rows[0]["attempt"]) if rows else None
+
+
+def _beyond(
+    columns: str,
+    filter: Filter,  # noqa: A002
+    edge: Cursor | None,
+    way: Literal["ASC", "DESC"],
+    most: int,
+) -> list[dict[str, Any]]:
+    """The first rows that match, from an edge on: newer ones than it with ASC, older ones with DESC."""
     sql, values = where(filter)
-    edge = before or after
     if edge is not None:
-        sign = "<" if before else ">"
+        sign = ">" if way == "ASC" else "<"
         at = AT.format("edge")
         sql += f" AND started_at {sign}= {at}"
         sql += (
@@ -45,18 +75,11 @@ def explore(
             "edge_id": edge.exchange_id,
             "edge_attempt": edge.attempt,
         }
-    way = "ASC" if after and not before else "DESC"
-    rows = ask(
-        f"SELECT {_SUMMARY} FROM facts FINAL WHERE {sql} "  # noqa: S608 - names from this module, values bound
+    return ask(
+        f"SELECT {columns} FROM facts FINAL WHERE {sql} "  # noqa: S608 - names from this module, values bound
         f"ORDER BY started_at {way}, exchange_id {way}, attempt {way} LIMIT {{most:UInt32}}",
-        {**values, "most": limit + 1},
+        {**values, "most": most},
     )
-    more, found = len(rows) > limit, [_summary(row) for row in rows[:limit]]
-    if way == "ASC":
-        found.reverse()
-        return Page(found, found[-1].cursor if found else None, found[0].cursor if more else None)
-    older = found[-1].cursor if more else None
-    return Page(found, older, found[0].cursor if before and found else None)
 
 
 def count(filter: Filter, newer_than: Cursor | None = None) -> int:  # noqa: A002

@@ -77,6 +77,26 @@ def test_enter_shows_beside_j_shows_the_next_and_escape_closes(visit: Visit) -> 
     assert "peek" not in page.url
 
 
+def test_an_opened_exchange_leads_along_its_list_in_the_chosen_view(visit: Visit) -> None:
+    page = visit("/exchanges/?q=route:icd-chapter", people.engineer())
+    for key in "jjo":
+        page.keyboard.press(key)
+    shown, way = page.locator(".exchange"), page.get_by_role("navigation", name="Along the list")
+    expect(shown).to_contain_text("wheezing after exercise 11")
+    page.keyboard.press("h")
+    page.keyboard.press("j")
+    expect(shown).to_contain_text("wheezing after exercise 10")
+    expect(page.locator("[data-views]")).to_have_attribute("data-views", "text")
+    page.keyboard.press("k")
+    expect(shown).to_contain_text("wheezing after exercise 11")
+    way.get_by_role("link", name="Older").click()
+    expect(shown).to_contain_text("wheezing after exercise 10")
+    way.get_by_role("link", name="Newer").click()
+    expect(shown).to_contain_text("wheezing after exercise 11")
+    page.locator(".crumbs").get_by_role("link", name="Exchanges").click()
+    expect(page.get_by_label("Filter", exact=True)).to_have_value("route:icd-chapter")
+
+
 def test_conversations_are_reached_and_read_by_keyboard(visit: Visit) -> None:
     page = visit("/exchanges/?q=until:2026-12-31", people.engineer())
     page.get_by_role("link", name="Conversations").press("Enter")

@@ -17,8 +17,8 @@ from tests.faults.verdict import Verdict, judge
 
 _PROXY_MB = 150.0
 _DRAIN_MB = 400.0
-"""Most resident memory. A drain at work holds two batches of up to 16 MB each, as frames, values and rows: 210 MB
-with ordinary ones, however long it catches up, and some 300 with few and huge ones."""
+"""Most resident memory. A drain at work holds two batches of up to 16 MB each, as frames, values and rows:
+210 MB with ordinary ones, however long it catches up, and some 300 with few and huge ones."""
 
 
 @dataclass

@@ -44,6 +44,7 @@ MOST = {
     "exchange: bytes": WIDE_SPOT,
     "exchange: events": SPOT,
     "exchange: spans": SPOT,
+    "exchange: neighbours": (14 * GRANULE, 500),
     "sessions": (10 * GRANULE, 120),
     "sessions, older": (10 * GRANULE, 120),
     "sessions, filtered": (10 * GRANULE, 120),
