@@ -72,6 +72,12 @@ def _without(line: str, salt: str, hashes: set[str]) -> str:
 
 
 def _forgotten(term: filters.Term, salt: str, hashes: set[str]) -> filters.Term:
+    if isinstance(term, filters.Not):
+        return filters.Not(_by_nobody(term.term, salt, hashes))
+    return term if isinstance(term, filters.Time) else _by_nobody(term, salt, hashes)
+
+
+def _by_nobody(term: filters.Positive, salt: str, hashes: set[str]) -> filters.Positive:
     if not isinstance(term, filters.Equals) or term.name not in ("user", "session"):
         return term
     values = (NOBODY if erased.digest(salt, value) in hashes else value for value in term.values)

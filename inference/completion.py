@@ -71,6 +71,7 @@ def place(line: str, at: int) -> Place | None:
     if len(re.findall(r'(?<!\\)"', before)) % 2:
         return None
     start = max((found.end() for found in re.finditer(r"\s", before)), default=0)
+    start += before.startswith("-", start)
     rest = re.match(r"[^\s,]*", line[at:])
     end = at + (rest.end() if rest else 0)
     name, colon, value = before[start:].partition(":")

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from inference import lookups, purposes, readers
-from inference.filters import Compare, Equals, Filter, FilterError, Tag, Term, Time, Words
+from inference.filters import Compare, Equals, Filter, FilterError, Not, Positive, Tag, Term, Time, Words
 from inference.stored import microseconds
 
 COLUMNS = {
@@ -54,16 +54,7 @@ def where(filter: Filter) -> tuple[str, dict[str, Any]]:  # noqa: A002
     conditions = ["1"]
     values: dict[str, Any] = {}
     for number, term in enumerate(filter.terms):
-        name = f"v{number}"
-        if isinstance(term, Compare) and term.name == "cost":
-            condition, found = _cost(term, name)
-        elif isinstance(term, Equals) and term.name == "id" and all(map(_WHOLE.fullmatch, term.values)):
-            condition, found = _whole_ids(term.values, name)
-        elif isinstance(term, Equals) and term.name == "label":
-            condition, found = _label(term, name, filter, now)
-        else:
-            condition, value = _condition(term, name, now)
-            found = {name: value} | ({f"{name}_name": term.name} if isinstance(term, Tag) else {})
+        condition, found = _part(term, f"v{number}", filter, now)
         if _spells(term):
             if readers.rights().numbers_only:
                 raise FilterError(str(term), NUMBERS_ONLY)
@@ -72,6 +63,20 @@ def where(filter: Filter) -> tuple[str, dict[str, Any]]:  # noqa: A002
         conditions.append(f"({condition})")
         values |= found
     return " AND ".join(conditions), values
+
+
+def _part(term: Term, name: str, whole: Filter, now: datetime) -> tuple[str, dict[str, Any]]:
+    if isinstance(term, Not):
+        condition, found = _part(term.term, name, whole, now)
+        return f"NOT ifNull({condition}, 0)", found
+    if isinstance(term, Compare) and term.name == "cost":
+        return _cost(term, name)
+    if isinstance(term, Equals) and term.name == "id" and all(map(_WHOLE.fullmatch, term.values)):
+        return _whole_ids(term.values, name)
+    if isinstance(term, Equals) and term.name == "label":
+        return _label(term, name, whole, now)
+    condition, value = _condition(term, name, now)
+    return condition, {name: value} | ({f"{name}_name": term.name} if isinstance(term, Tag) else {})
 
 
 def where_readable(filter: Filter) -> tuple[str, dict[str, Any]]:  # noqa: A002
@@ -114,6 +119,8 @@ def readable() -> tuple[str, dict[str, Any]]:
 
 
 def _spells(term: Term) -> bool:
+    if isinstance(term, Not):
+        return _spells(term.term)
     return isinstance(term, Words) or (isinstance(term, Equals) and term.name in SPELLING)
 
 
@@ -155,7 +162,7 @@ def _whole_ids(ids: tuple[str, ...], name: str) -> tuple[str, dict[str, Any]]:
     }
 
 
-def _condition(term: Term, name: str, now: datetime) -> tuple[str, Any]:
+def _condition(term: Positive | Time, name: str, now: datetime) -> tuple[str, Any]:
     if isinstance(term, Equals) and term.name == "feedback":
         return _said(" OR ".join(_FEEDBACK[value] for value in term.values)), list(term.values)
     if isinstance(term, Compare) and term.name == "score":

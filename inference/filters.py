@@ -2,7 +2,7 @@
 
 The same text stands in the explorer's filter line, in a queue and in a link. Knows the words and their
 values; what they mean in SQL is in inference.queries. Terms narrow (all must hold); values after one name,
-split by commas, widen (any may hold).
+split by commas, widen (any may hold); a minus before a term leaves out what it matches.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ _NEARLY = re.compile(r"([A-Za-z_]+)(<=|>=|<|>|=|:)(\S+)")
 _LOGIC = {
     "OR": "there is no OR: write values of one name with a comma, end:stop,length",
     "AND": "there is no AND: all parts must hold anyway",
-    "NOT": "there is no NOT",
+    "NOT": "there is no NOT: a minus leaves out, -end:stop",
 }
+_MINUS = re.compile(r'-(?=[\w"])')
 _PLAIN = re.compile(r'[^\s",:\\]+')
 _NAME = re.compile(r"[a-z_]+(?=:)")
 _AGO = re.compile(r"([1-9]\d{0,5})([mhdw])")
@@ -120,7 +121,20 @@ class Words:
         return _in_quotes(self.text) if _no_text(self.text) else quoted(self.text)
 
 
-Term = Equals | Compare | Tag | Time | Words
+Positive = Equals | Compare | Tag | Words
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """Everything but what the term matches: so also what has no such number, tag or label."""
+
+    term: Positive
+
+    def __str__(self) -> str:
+        return f"-{self.term}"
+
+
+Term = Positive | Time | Not
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +250,16 @@ def _terms(reader: _Reader) -> Iterator[Term]:
 
 
 def _term(reader: _Reader) -> Term:
+    if not reader.match(_MINUS):
+        return _plain(reader)
+    part, term = reader.part, _plain(reader)
+    if isinstance(term, Time):
+        other = next(one for one in TIMES if one != term.name)
+        raise FilterError(part, f"a time is turned round by {other}:, not by a minus")
+    return Not(term)
+
+
+def _plain(reader: _Reader) -> Positive | Time:
     begin = reader.at
     if reader.skip('"'):
         reader.at = begin
@@ -273,7 +297,7 @@ def _no_text(word: str) -> str:
     nearly = _NEARLY.fullmatch(word)
     if nearly and _known(nearly[1].lower()):
         return f"write {nearly[1].lower()}:{nearly[2].strip('=:') and nearly[2]}{nearly[3]} to filter by it"
-    return "nothing can be left out" if re.match(r"-\w", word) else _LOGIC.get(word, "")
+    return "a minus leaves out" if _MINUS.match(word) else _LOGIC.get(word, "")
 
 
 def _known(name: str) -> bool:

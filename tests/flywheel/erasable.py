@@ -135,7 +135,7 @@ def _judge_bobs(desk: Any, raws: Sequence[Any]) -> None:
         item.exchange_id, item.started_at = UUID(raw.exchange_id), moment(parse(raw).started_us)
         item.save()
     with readers.as_the_system():
-        assert bobs.build("bobs", "bobs", filter=filters.parse(f"user:bob,{MARK}")).train_rows
+        assert bobs.build("bobs", "bobs", filter=filters.parse(f"user:bob,{MARK} -session:{MARK}")).train_rows
 
 
 def _theirs(version: Any) -> list[Any]:

@@ -373,7 +373,10 @@ def test_numbers_only_shows_numbers_and_says_so(wheel: wheel_data.Wheel) -> None
         assert "You may see numbers only of" in nora.get(page.address, page.query()).text
 
 
-@pytest.mark.parametrize("line", [TYPED, "conversation:0123456789abcdef", 'group:J45 "lungs"'])
+@pytest.mark.parametrize(
+    "line",
+    [TYPED, f'-"{TYPED}"', "-lungs", *("conversation:0123456789abcdef", "-group:J45", 'group:J45 "lungs"')],
+)
 def test_texts_and_hashes_of_texts_are_not_to_be_tried(wheel: wheel_data.Wheel, line: str) -> None:
     nora = signed_in(counter())
     text = nora.get(reverse("exchanges"), {"q": line}).text

@@ -18,6 +18,9 @@ from inference.completion import Place, place
         ('"chest pa', 9, None),
         ('key:"coding desk" ro', 20, Place(18, 20, "", "ro")),
         ("x", 99, Place(0, 1, "", "x")),
+        ("a -rou", 6, Place(3, 6, "", "rou")),
+        ("a -route:ic", 11, Place(9, 11, "route", "ic")),
+        ("-", 1, Place(1, 1, "", "")),
     ],
 )
 def test_the_place_of_a_completion(line: str, at: int, where: Place | None) -> None:

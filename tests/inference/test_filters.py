@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference import filters
-from inference.filters import Compare, Equals, Filter, FilterError, Tag, Time, Words
+from inference.filters import Compare, Equals, Filter, FilterError, Not, Tag, Time, Words
 
 LINE = (
     "route:icd-chapter model:smollm2-135m end:stop least_p:<0.3 since:7d tag:group=R06 "
@@ -18,7 +18,7 @@ words = st.text(min_size=1, max_size=20).filter(lambda word: word.isprintable() 
 numbers = st.floats(allow_nan=False, allow_infinity=False, width=32).map(float)
 moments = st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 spans = st.integers(1, 100_000).map(lambda minutes: timedelta(minutes=minutes))
-terms = st.one_of(
+positive = st.one_of(
     st.builds(Equals, st.sampled_from(filters.NAMES), st.lists(words, min_size=1, max_size=3).map(tuple)),
     st.builds(
         Equals,
@@ -32,9 +32,10 @@ terms = st.one_of(
     ),
     st.builds(Compare, st.sampled_from(filters.NUMBERS), st.sampled_from(filters.OPERATORS), numbers),
     st.builds(Tag, words, words),
-    st.builds(Time, st.sampled_from(filters.TIMES), st.one_of(moments, spans)),
     st.builds(Words, words),
 )
+times = st.builds(Time, st.sampled_from(filters.TIMES), st.one_of(moments, spans))
+terms = st.one_of(positive, times, st.builds(Not, positive))
 
 
 def test_the_line_of_the_guide_is_understood() -> None:
@@ -51,6 +52,19 @@ def test_the_line_of_the_guide_is_understood() -> None:
         Words("chest pain"),
     )
     assert filters.text(filters.parse(LINE)) == LINE.replace("since:7d", "since:1w")
+
+
+def test_a_minus_leaves_out_what_a_term_matches() -> None:
+    line = '-end:stop -tag:group=R06 -"chest pain" -cough -least_p:<0.3 --x - -- "-y"'
+    assert filters.parse(line).terms == (
+        Not(Equals("end", ("stop",))),
+        Not(Tag("group", "R06")),
+        Not(Words("chest pain")),
+        Not(Words("cough")),
+        Not(Compare("least_p", "<", 0.3)),
+        *(Words(word) for word in ("--x", "-", "--", "-y")),
+    )
+    assert filters.text(filters.parse(line)) == line
 
 
 def test_a_pinned_filter_means_the_same_later() -> None:
@@ -97,8 +111,11 @@ def test_any_text_is_a_filter_or_says_which_part_is_not(line: str) -> None:
         ("least_p:0.3..0.5", "least_p:0.3..0.5", "a range is two parts"),
         ("least_p:<0.3,0.5", "least_p:<0.3,0.5", "a range is two parts"),
         ("fracture OR cough", "OR", "there is no OR"),
-        ("NOT fracture", "NOT", "there is no NOT"),
-        ("-fracture", "-fracture", "nothing can be left out"),
+        ("NOT fracture", "NOT", "a minus leaves out"),
+        ("-since:7d", "-since:7d", "until:, not by a minus"),
+        ("-colour:red", "-colour:red", "there is no colour:"),
+        ("-least_p<0.3", "least_p<0.3", "write least_p:<0.3"),
+        ("-end:", "-end:", "a value is missing"),
         ("since:yesterday", "since:yesterday", "a time is written"),
         ('a "chest pain', '"chest pain', "not closed"),
         ("tag:group", "tag:group", "tag:name=value"),

@@ -142,6 +142,24 @@ def test_each_term_narrows(stored: list[Exchange], line: str, count: int) -> Non
     assert len(bars) <= 10
 
 
+@pytest.mark.parametrize(
+    "term",
+    [
+        *("route:billing", "end:client_left,engine_error", 'tag:shift="night, late"', "least_p:<0.1"),
+        *("entropy:>=0", "tokens:0", '"chest PAIN – É"', f"adapter:{ADAPTER[:8]}", "score:>0"),
+        *("feedback:any", "session:s-1", "status:502", "conversation:s-1"),
+    ],
+)
+def test_a_minus_gives_all_the_others(stored: list[Exchange], term: str) -> None:
+    with_it, without = ids(term), ids(f"-{term}")
+    assert not {*with_it} & {*without}
+    assert sorted(with_it + without) == sorted(one.exchange_id for one in stored)
+    named = f"id:{stored[0].exchange_id}"
+    assert ids(f"-{named} -id:{stored[1].exchange_id[:30]}") == [
+        one for one in ids("") if one not in (stored[0].exchange_id, stored[1].exchange_id)
+    ]
+
+
 def test_cost_is_what_versions_cost_now(stored: list[Exchange], monkeypatch: pytest.MonkeyPatch) -> None:
     # 20 tokens in at 1,000 and 3 out at 5,000 nano-dollars: 35 millionths of a dollar.
     lookups.know_prices(lambda: {"desk-c3": lookups.Price(1000, 5000)})
