@@ -55,7 +55,9 @@ def context(asked: QueryDict) -> dict[str, Any]:
         "older_url": url(chosen, before=page.older) if page.older else "",
     }
     if not (page.rows or chosen.terms or before):
-        return shown | {"none_ever": True, "first_request": explorer.first_request()}
+        # What Flywheel asked by itself is an exchange, and no conversation.
+        ever = bool(queries.explore(chosen, limit=1).rows)
+        return shown | {"none_ever": not ever, "only_ours": ever, "first_request": explorer.first_request()}
     return shown | {"rows": [row(one) for one in page.rows]}
 
 

@@ -106,16 +106,17 @@ def _chosen(form: EvaluationForm) -> dict[str, Any]:
 
 
 def _asked(request: HttpRequest) -> dict[str, Any]:
-    """The query string over: the newest adapter against what answers now, on the newest exam."""
+    """The query string over: the newest other adapter against what answers now, on the newest exam."""
     asked = request.GET.dict()
     route = Route.objects.filter(name=asked["route"]).first() if "route" in asked else Route.objects.first()
     now = RouteTarget.objects.filter(route=route).order_by("-weight").first()
-    adapter = ModelVersion.objects.filter(kind=ModelVersion.Kind.ADAPTER).order_by("-id").first()
+    others = ModelVersion.objects.exclude(pk=now.model_version_id if now else None).order_by("-id")
+    other = others.filter(kind=ModelVersion.Kind.ADAPTER).first() or others.first()
     version = dataset_pages.done_versions().first()
     found = {
         "route": route.name if route else "",
         "baseline": now.model_version_id if now else "",
-        "candidate": adapter.pk if adapter else "",
+        "candidate": other.pk if other else "",
         "version": version.pk if version else "",
     }
     return found | asked

@@ -77,6 +77,15 @@ def test_when_it_cannot_be_pressed_it_says_why(wheel: Wheel) -> None:
     assert client.post("/evaluations/new/", asked(wheel, candidate=wheel.base.pk)).status_code == 422
 
 
+def test_what_answers_now_is_not_offered_against_itself(wheel: Wheel) -> None:
+    wheel.route.targets.update(model_version=wheel.adapter)
+    page = people.client(wheel.engineer).get("/evaluations/new/").content.decode()
+    chosen = re.findall(r'<option value="(\d+)" selected', page)
+    assert str(wheel.adapter.pk) in chosen
+    assert str(wheel.base.pk) in chosen
+    assert "The candidate is what answers now" not in page
+
+
 def test_better_reads_as_a_sentence_and_leads_to_the_rollout(wheel: Wheel) -> None:
     page = outcome(wheel, gained=40, lost=2)
     assert re.search(r"Better: <b>\+38\.0 points \(\d+\.\d–\d+\.\d\)</b>, 100 cases, p &lt; 0\.001\.", page)

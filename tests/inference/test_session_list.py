@@ -37,6 +37,8 @@ def filled(clickhouse: str) -> str:
         answered.store(*MADE)
         patch.setenv("FLYWHEEL_CLICKHOUSE_URL", clickhouse + "_none")
         answered.store()
+        patch.setenv("FLYWHEEL_CLICKHOUSE_URL", clickhouse + "_ours")
+        answered.store(answered.exchange(5, tags={"evaluation": "1"}))
     return clickhouse
 
 
@@ -120,6 +122,8 @@ def test_nothing_ever_nothing_found_and_nothing_to_ask(
     assert "No conversation has an" in emil.get(HERE, {"q": "user:nobody"}).text
     monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", filled + "_none")
     assert "Send the first one" in emil.get(HERE).text
+    monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", filled + "_ours")
+    assert "Nobody but Flywheel itself has asked" in emil.get(HERE).text
     monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", "http://127.0.0.1:9/nobody")
     text = emil.get(HERE, {"q": "user:x"}).text
     assert "The trace store does not answer" in text
