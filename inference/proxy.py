@@ -82,6 +82,10 @@ class Settings:
             silence_seconds=float(os.environ.get("FLYWHEEL_ENGINE_SILENCE", "300")),
             health_seconds=float(os.environ.get("FLYWHEEL_HEALTH_SECONDS", "5")),
             redis_url=os.environ.get("FLYWHEEL_REDIS_URL", "redis://127.0.0.1:6379/0"),
+            limits=Limits(
+                upload_seconds=float(os.environ.get("FLYWHEEL_UPLOAD_SECONDS", "60")),
+                stalled_seconds=float(os.environ.get("FLYWHEEL_STALLED_SECONDS", "60")),
+            ),
         )
 
 
