@@ -24,7 +24,7 @@ from urllib.parse import unquote
 import orjson
 import uvloop
 
-from inference import errors, headers
+from inference import errors, headers, memory
 from inference.call import Call, Room
 from inference.checks import Checks
 from inference.counters import Counters
@@ -316,6 +316,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    memory.give_back()
     proxy = Proxy(Settings.from_environment(options.name))
     try:
         uvloop.run(_serve(proxy, options.host, options.port, share_port=options.share_port))
