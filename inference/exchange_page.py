@@ -14,13 +14,13 @@ from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString, mark_safe
 
-from inference import account, lookups, parameters, queries, readers, reading, vocabulary
+from inference import account, lookups, parameters, queries, readers, reading, span_tree, vocabulary
 from inference.answer import Choice, Tokens
 from inference.heatmap import HeatMap, paint
 from inference.models import ModelVersion, Route
 from inference.opinions import opinions
 from inference.panels import Subject, panels
-from inference.queries import Span, StoredExchange
+from inference.queries import StoredExchange
 
 AGAIN = ("chat", "completions")
 """Surfaces whose requests can be tried on another version."""
@@ -117,7 +117,7 @@ def context(x: StoredExchange, view: str, start: int) -> dict[str, Any]:
         "curl": reading.as_curl(settings.PROXY_URL, x.surface, request) if request else "",
         "cost": cost(x),
         "may_try": may_try(x),
-        "spans": steps(x),
+        "spans": span_tree.steps(x),
         **after(x),
     }
 
@@ -193,42 +193,6 @@ def asked_of_the_proxy(request: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return {name: body[name] for name in OF_THE_REQUEST if name in body} if isinstance(body, dict) else {}
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A span of the trace, ``depth`` levels below its root; ``mine`` is the exchange itself. ``left`` and
-    ``width`` say when it ran, in thousandths of the trace.
-    """
-
-    span: Span
-    depth: int
-    mine: bool
-    left: int
-    width: int
-
-
-def steps(x: StoredExchange) -> list[Step]:
-    """The tree around the exchange, parents before children; nothing when it stands alone."""
-    found = queries.spans(x.trace_id) if x.trace_id else []
-    if len(found) < 2:
-        return []
-    known = {span.span_id for span in found}
-    children: dict[str, list[Span]] = {}
-    for span in found:
-        parent = span.parent_span_id if span.parent_span_id in known else ""
-        children.setdefault(parent, []).append(span)
-    begin = min(span.started_at for span in found)
-    whole = max((span.started_at - begin).total_seconds() + span.seconds for span in found) or 1.0
-    laid: list[Step] = []
-    waiting = [(span, 0) for span in reversed(children.pop("", []))]
-    while waiting:
-        span, depth = waiting.pop()
-        left = round(1000 * (span.started_at - begin).total_seconds() / whole)
-        width = max(4, round(1000 * span.seconds / whole))
-        laid.append(Step(span, min(depth, 6), span.span_id == x.span_id, min(left, 996), width))
-        waiting += [(child, depth + 1) for child in reversed(children.pop(span.span_id, []))]
-    return laid
 
 
 def route_url(name: str) -> str:
