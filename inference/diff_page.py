@@ -11,7 +11,7 @@ from uuid import UUID
 from django.conf import settings
 from django.urls import reverse
 
-from inference import account, difference, reading, vocabulary
+from inference import account, difference, parameters, reading, vocabulary
 from inference.difference import Step
 from inference.exchange_page import first_tokens, version_name
 from inference.heatmap import visible
@@ -20,7 +20,6 @@ from inference.vocabulary import Vocabulary
 
 HEIGHT, COLUMN = 96, 8
 _ON_ITS_WAY = 300
-SHOWN_PARAMS = ("temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "stop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +120,10 @@ def facts(first: Side, second: Side) -> list[Fact]:
         Fact("tokens in", f"{one.prompt_tokens:,}", f"{two.prompt_tokens:,}"),
         Fact("tokens out", f"{one.completion_tokens:,}", f"{two.completion_tokens:,}"),
     ]
-    for name in SHOWN_PARAMS:
-        if name in one.params or name in two.params:
-            values = (str(x.params.get(name, "–")) for x in (one, two))
-            found.append(Fact(name.replace("_", " "), *values))
+    first_told, then_told = (dict(parameters.told(x.params)) for x in (one, two))
+    found += [
+        Fact(name, first_told.get(name, "–"), then_told.get(name, "–")) for name in first_told | then_told
+    ]
     return sorted(found, key=lambda fact: fact.same)
 
 

@@ -46,7 +46,7 @@ SAID = [
     replace(events.parse(spooled.event(CUT.exchange_id, thumbs="up")), kind="client_left", data={}),
 ]
 STEP = otlp.SpanBatch("", [answered.step(CUT.trace_id, "9" * 16, "look <b>up</b>")])
-CUT = replace(CUT, parent_span_id="9" * 16)
+CUT = replace(CUT, parent_span_id="9" * 16, params=CUT.params | {"response_format": {"type": "json_object"}})
 ALL = [ONE, HOSTILE, DIED, CUT, OFF, TOOL]
 UNKNOWN = answered.ended(
     answered.exchange(7, route="gpt-4o", model="", closed={"status": 404}), "refused", "no such model"
@@ -196,6 +196,7 @@ def test_two_are_held_against_each_other(emil: Client) -> None:
     text = emil.get(reverse("exchange-diff"), asked).text
     assert "<del>wheezing after exercise</del><ins>lungs</ins>" in text
     assert "At token 1: A wrote" in text
+    assert re.search(r"answer bound to</th>\s*<td[^>]*>–</td>\s*<td[^>]*>a JSON object", text)
     assert f'href="/exchanges/{ONE.exchange_id}/#t0"' in text
     assert "cut off at its token limit" in text
     same = emil.get(reverse("exchange-diff"), {"id": [ONE.exchange_id, f"{ONE.exchange_id}.0"]}).text
