@@ -14,7 +14,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         self.exchanges = Tally(
-            "flywheel_exchanges", "Exchanges by how they ended", ["surface", "end_reason"], registry
+            "flywheel_exchanges", "Exchanges by how they ended", ["surface", "route", "end_reason"], registry
         )
         self.records = Counter(
             "flywheel_records", "Other records kept: feedback, requests of spans", ["kind"], registry=registry

@@ -38,6 +38,8 @@ class Record:
         self._recording: Recording | None = None
         self.is_begun = self._ended = False
         self._strict, self._serves_unrecorded = True, False
+        self._route = ""
+        """The name of a route that there is: what else is asked for is a client's, and no label."""
 
     @property
     def started_us(self) -> int:
@@ -60,7 +62,7 @@ class Record:
 
         ``mask``: whether it is masked though no route is known.
         """
-        self.is_begun = True
+        self.is_begun, self._route = True, route.name if route else ""
         if not self._surface.is_exchange:
             return
         if route is not None:
@@ -120,7 +122,7 @@ class Record:
         if self._ended:
             return
         self._ended = True
-        self._metrics.exchanges.add(self._surface.name, end_reason)
+        self._metrics.exchanges.add(self._surface.name, self._route, end_reason)
         self.closed |= {"end_reason": end_reason, "status": status, "finished_us": self._now_us()}
         if error:
             self.closed["error"] = error

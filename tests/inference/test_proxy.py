@@ -111,6 +111,19 @@ async def test_models_are_the_routes(proxy: Running) -> None:
     assert proxy.spooled() == []
 
 
+async def test_answers_are_counted_by_route_and_what_is_none_makes_no_label(proxy: Running) -> None:
+    await proxy.post(call("hello"))
+    for name in ("gpt-4o", "other"):
+        await proxy.post(call("hello", model=name))
+    async with proxy.http.get(proxy.url + "/metrics") as response:
+        page = await response.text()
+    counted = sorted(line for line in page.splitlines() if line.startswith("flywheel_exchanges_total"))
+    assert [line.partition("route=")[2] for line in counted] == [
+        '"",surface="chat"} 2.0',
+        '"desk",surface="chat"} 1.0',
+    ]
+
+
 async def test_strangers_are_counted_and_not_kept(proxy: Running) -> None:
     for secret in ("", "fw-other"):
         status, _, body = await proxy.post(call("hello"), secret=secret)
