@@ -36,7 +36,9 @@ def steps(x: StoredExchange) -> list[Step]:
     whole = max((span.started_at - begin).total_seconds() + span.seconds for span in found) or 1.0
     laid: list[Step] = []
     waiting = [(span, 0) for span in reversed(children.pop("", []))]
-    while waiting:
+    while waiting or children:
+        if not waiting:  # of spans that name each other as parents some come first all the same
+            waiting = [(span, 0) for span in reversed(children.pop(next(iter(children))))]
         span, depth = waiting.pop()
         left = round(1000 * (span.started_at - begin).total_seconds() / whole)
         width = max(4, round(1000 * span.seconds / whole))
