@@ -1,6 +1,7 @@
 """The admin: for staff only, secrets once, decisions never edited."""
 
 import re
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -35,6 +36,12 @@ def test_every_list_and_form_opens(model: str) -> None:
     name = model.replace(".", "_")
     assert client.get(reverse(f"admin:{name}_changelist")).status_code == 200
     assert client.get(reverse(f"admin:{name}_add")).status_code in (200, 403)
+
+
+def test_its_clock_has_24_hours_as_all_others() -> None:
+    ApiKey.objects.create(name="desk", created_at=datetime(2026, 11, 23, 18, 7, 3, tzinfo=UTC))
+    page = operator().get(reverse("admin:inference_apikey_changelist")).content.decode()
+    assert "23 November 2026, 18:07:03" in page
 
 
 def test_a_keys_secret_is_shown_once_and_kept_nowhere() -> None:
