@@ -44,7 +44,7 @@ _LOGIC = {
     "AND": "there is no AND: all parts must hold anyway",
     "NOT": "there is no NOT: a minus leaves out, -end:stop",
 }
-_MINUS = re.compile(r'-(?=[\w"])')
+_MINUS = re.compile(r"-(?=[^\s-])")
 _PLAIN = re.compile(r'[^\s",:\\]+')
 _NAME = re.compile(r"[a-z_]+(?=:)")
 _AGO = re.compile(r"([1-9]\d{0,5})([mhdw])")
@@ -118,7 +118,8 @@ class Words:
     text: str
 
     def __str__(self) -> str:
-        return _in_quotes(self.text) if _no_text(self.text) else quoted(self.text)
+        bare = not (self.text.startswith("-") or _no_text(self.text))
+        return quoted(self.text) if bare else _in_quotes(self.text)
 
 
 Positive = Equals | Compare | Tag | Words
@@ -297,7 +298,7 @@ def _no_text(word: str) -> str:
     nearly = _NEARLY.fullmatch(word)
     if nearly and _known(nearly[1].lower()):
         return f"write {nearly[1].lower()}:{nearly[2].strip('=:') and nearly[2]}{nearly[3]} to filter by it"
-    return "a minus leaves out" if _MINUS.match(word) else _LOGIC.get(word, "")
+    return _LOGIC.get(word, "")
 
 
 def _known(name: str) -> bool:
