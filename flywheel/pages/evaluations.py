@@ -110,7 +110,9 @@ def _asked(request: HttpRequest) -> dict[str, Any]:
     asked = request.GET.dict()
     route = Route.objects.filter(name=asked["route"]).first() if "route" in asked else Route.objects.first()
     now = RouteTarget.objects.filter(route=route).order_by("-weight").first()
-    others = ModelVersion.objects.exclude(pk=now.model_version_id if now else None).order_by("-id")
+    others = ModelVersion.objects.order_by("-id")
+    if now is not None:
+        others = others.exclude(pk=now.model_version_id)
     other = others.filter(kind=ModelVersion.Kind.ADAPTER).first() or others.first()
     version = dataset_pages.done_versions().first()
     found = {
