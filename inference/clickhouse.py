@@ -153,12 +153,11 @@ class Store:
 def _asking() -> Iterator[None]:
     """A server that is away, starting or overloaded is Unavailable; a mistake in SQL stays one."""
     try:
-        yield
+        with _letting_go():
+            yield
     except (OperationalError, StreamFailureError, HTTPError, OSError) as error:
-        _let_go(error)
         raise Unavailable(str(error)) from error
     except DatabaseError as error:
-        _let_go(error)
         if error.code in _NOT_NOW or error.code is None:
             raise Unavailable(str(error)) from error
         raise
@@ -168,32 +167,34 @@ def _asking() -> Iterator[None]:
 def _inserting() -> Iterator[None]:
     """Only what is wrong with the rows themselves is RejectedError: everything else may pass."""
     try:
-        yield
+        with _letting_go():
+            yield
     except DataError as error:
-        _let_go(error)
         raise RejectedError(str(error)) from error
     except (OperationalError, StreamFailureError, HTTPError, OSError) as error:
-        _let_go(error)
         raise Unavailable(str(error)) from error
     except DatabaseError as error:
-        _let_go(error)
         if error.code in _BAD_ROWS:
             raise RejectedError(str(error)) from error
         raise Unavailable(str(error)) from error
     except (Error, ValueError, TypeError, OverflowError, AttributeError) as error:
         # The client refuses values that do not fit their columns before anything is sent.
-        _let_go(error)
         raise RejectedError(f"{type(error).__name__}: {error}") from error
 
 
-def _let_go(error: BaseException) -> None:
+@contextmanager
+def _letting_go() -> Iterator[None]:
     """The client's frames name the error that names them: all that was on its way would stay until a full
     collection, which a process that holds little but bytes seldom makes.
     """
-    found: BaseException | None = error
-    while found is not None:
-        traceback.clear_frames(found.__traceback__)
-        found = found.__cause__ or found.__context__
+    try:
+        yield
+    except Exception as error:
+        found: BaseException | None = error
+        while found is not None:
+            traceback.clear_frames(found.__traceback__)
+            found = found.__cause__ or found.__context__
+        raise
 
 
 _stores: dict[tuple[str, int], Store] = {}

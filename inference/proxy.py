@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import math
 import os
 import signal
 import socket
@@ -69,7 +70,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, name: str) -> "Settings":
-        """From FLYWHEEL_*; docs/operate.md lists them."""
+        """From FLYWHEEL_*; docs/operate.md lists them. Raises ValueError that names what is no number."""
         home = Path(os.environ.get("FLYWHEEL_HOME", "var")).resolve()
         return cls(
             home=home,
@@ -77,16 +78,27 @@ class Settings:
             web_url=os.environ.get("FLYWHEEL_WEB_URL", "http://127.0.0.1:8000"),
             token=os.environ.get("FLYWHEEL_INTERNAL_TOKEN", ""),
             name=name,
-            body_limit=int(os.environ.get("FLYWHEEL_BODY_LIMIT", f"{32 << 20}")),
-            spool_limit=int(os.environ.get("FLYWHEEL_SPOOL_LIMIT", f"{20 << 30}")),
-            silence_seconds=float(os.environ.get("FLYWHEEL_ENGINE_SILENCE", "300")),
-            health_seconds=float(os.environ.get("FLYWHEEL_HEALTH_SECONDS", "5")),
+            body_limit=int(_number("FLYWHEEL_BODY_LIMIT", 32 << 20)),
+            spool_limit=int(_number("FLYWHEEL_SPOOL_LIMIT", 20 << 30)),
+            silence_seconds=_number("FLYWHEEL_ENGINE_SILENCE", 300),
+            health_seconds=_number("FLYWHEEL_HEALTH_SECONDS", 5, zero=True),
             redis_url=os.environ.get("FLYWHEEL_REDIS_URL", "redis://127.0.0.1:6379/0"),
             limits=Limits(
-                upload_seconds=float(os.environ.get("FLYWHEEL_UPLOAD_SECONDS", "60")),
-                stalled_seconds=float(os.environ.get("FLYWHEEL_STALLED_SECONDS", "60")),
+                upload_seconds=_number("FLYWHEEL_UPLOAD_SECONDS", 60),
+                stalled_seconds=_number("FLYWHEEL_STALLED_SECONDS", 60),
             ),
         )
+
+
+def _number(name: str, usual: float, *, zero: bool = False) -> float:
+    given = os.environ.get(name)
+    try:
+        found = usual if given is None else float(given)
+    except ValueError:
+        found = -1.0
+    if not (found > 0 or (zero and found == 0)) or math.isinf(found):
+        raise ValueError(f"{name} is no number{'' if zero else ' above zero'}: {given!r}")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +316,7 @@ def _collect_rarely() -> None:
 
 
 def main() -> int:
-    """Command line. Exit 1, with one line, when the port or the spool can't be had."""
+    """Command line. Exit 1, with one line, when the port or the spool can't be had; 2 for a bad setting."""
     parser = argparse.ArgumentParser(prog="python -m inference.proxy", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)
@@ -317,7 +329,12 @@ def main() -> int:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     memory.give_back()
-    proxy = Proxy(Settings.from_environment(options.name))
+    try:
+        settings = Settings.from_environment(options.name)
+    except ValueError as error:
+        print(f"proxy: {error}", file=sys.stderr)
+        return 2
+    proxy = Proxy(settings)
     try:
         uvloop.run(_serve(proxy, options.host, options.port, share_port=options.share_port))
     except (OSError, SpoolBusyError) as error:

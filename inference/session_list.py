@@ -56,7 +56,7 @@ def context(asked: QueryDict) -> dict[str, Any]:
     }
     if not (page.rows or chosen.terms or before):
         # What Flywheel asked by itself is an exchange, and no conversation.
-        ever = bool(queries.explore(chosen, limit=1).rows)
+        ever = queries.count(chosen) > 0
         return shown | {"none_ever": not ever, "only_ours": ever, "first_request": explorer.first_request()}
     return shown | {"rows": [row(one) for one in page.rows]}
 

@@ -22,6 +22,7 @@ _REACH = {
     "drain_exchanges_per_s": "several times what one proxy makes",
     "drain_cpu_us": "processor time for each exchange",
     "drain_own_cpu_us": "of that, what its processes do not do",
+    "drain_peak_mb": "the most memory that it had",
 }
 
 
@@ -53,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
             found["drain_exchanges_per_s"] = drained.per_second
             found["drain_cpu_us"] = drained.cpu_seconds * 1e6
             found["drain_own_cpu_us"] = drained.own_seconds * 1e6
+            found["drain_peak_mb"] = drained.peak_mb
     for name, value in found.items():
         if value is not None:
             print(f"{name:24s} {value:10.2f}   to reach: {_REACH[name]}")

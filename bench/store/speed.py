@@ -103,6 +103,8 @@ class Drained:
     """Of processor time, for each exchange: the drain's and its processes', not the trace store's."""
     own_seconds: float
     """Of that, what the drain itself needs, which no more processes make less."""
+    peak_mb: float
+    """The most resident memory that the drain had."""
 
 
 def drained(folder: Path, count: int, processes: int) -> Drained:
@@ -113,9 +115,15 @@ def drained(folder: Path, count: int, processes: int) -> Drained:
         first, *before = read_status(folder), *_cpu_seconds(drain)
         ended = _wait(folder, count)
         own, others = (after - earlier for after, earlier in zip(_cpu_seconds(drain), before, strict=True))
+        peak_mb = _peak_mb(drain)
     assert first is not None
     stored = count - first.stored
-    return Drained(stored / (ended - began), (own + others) / stored, own / stored)
+    return Drained(stored / (ended - began), (own + others) / stored, own / stored, peak_mb)
+
+
+def _peak_mb(process: int) -> float:
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
 
 
 def _cpu_seconds(process: int) -> tuple[float, float]:

@@ -3,10 +3,11 @@
 import re
 
 import pytest
+from django.http import QueryDict
 from django.test import Client
 from django.urls import reverse
 
-from inference import explorer
+from inference import explorer, readers, session_list
 from inference.models import ModelVersion
 from tests import people
 from tests.inference import answered
@@ -123,6 +124,9 @@ def test_nothing_ever_nothing_found_and_nothing_to_ask(
     monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", filled + "_none")
     assert "Send the first one" in emil.get(HERE).text
     monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", filled + "_ours")
+    with readers.as_the_system() as reading:
+        assert session_list.context(QueryDict())["only_ours"]
+        assert not reading.looked  # nobody is said to have seen what no page shows
     assert "Nobody but Flywheel itself has asked" in emil.get(HERE).text
     monkeypatch.setenv("FLYWHEEL_CLICKHOUSE_URL", "http://127.0.0.1:9/nobody")
     text = emil.get(HERE, {"q": "user:x"}).text
