@@ -20,9 +20,10 @@ from inference.counters import Counters, LimitedError
 from inference.engine.tag import Tag
 from inference.errors import Refusal
 from inference.follower import Follower
-from inference.http1.channel import BrokenOffError, SilentError
 from inference.http1.client import Client, Header
-from inference.http1.request import ClientLeftError, Request, TooLargeError, TooSlowError
+from inference.http1.failures import BrokenOffError, ClientLeftError, SilentError, TooLargeError, TooSlowError
+from inference.http1.request import Request
+from inference.layouts import Layouts
 from inference.metrics import Metrics
 from inference.record import Record
 from inference.relay import Relay
@@ -62,6 +63,7 @@ class Room:
     refusing: dict[str, float] = field(default_factory=dict)
     """Versions whose engine refused what capture adds, and until when (monotonic) it is left alone."""
     targets: Targets = field(default_factory=Targets)
+    layouts: Layouts = field(default_factory=Layouts)
     most: dict[str, tuple[int, float]] = field(default_factory=dict)
     """Versions whose engine gives fewer logprobs than usual: how many, and until when (monotonic)."""
 
@@ -284,7 +286,7 @@ class Call:
         head += self._exchange_header
         relay = Relay(self._room.spool, self._record, self._client, response, head)
         if response.header(b"content-type").startswith(b"text/event-stream"):
-            await relay.stream(plan)
+            await relay.stream(plan, self._room.layouts)
         else:
             await relay.body(plan)
 

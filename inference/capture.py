@@ -15,6 +15,7 @@ import orjson
 
 from inference.cutting import Cut, Renaming, rename, without_ids, without_logprobs
 from inference.engine.tag import Tag, tagged, untagged
+from inference.layouts import Layouts
 from inference.sse import DONE, MOST_BYTES, StreamError, end_of_event, event, name_of, payload
 from inference.surfaces import Hidden, Surface
 from inference.surfaces.choices import adds_usage, with_usage
@@ -228,8 +229,10 @@ class Stream:
     everything is held back until ``held`` is asked for: when the exchange is on disk.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, layouts: Layouts | None = None) -> None:
+        """``layouts``: what other streams have learned, and those after it will know."""
         self._plan = plan
+        self._layouts = Layouts() if layouts is None else layouts
         self._open = plan.choices
         self._rest = b""
         self._parts: list[bytes] = []
@@ -363,7 +366,8 @@ class Stream:
         try:
             message = load(data)
             _clean(self._plan, message)
-            self._learn_cut(raw, data, message)
+            if self._learns and self._layout is None:
+                self._learn_cut(raw, data, message)
             if self._is_added(message):
                 return b""
         except (ValueError, AttributeError, TypeError) as error:
@@ -374,8 +378,14 @@ class Stream:
         return self._pass(event(dump(message), name_of(raw)))
 
     def _learn_cut(self, raw: bytes, data: bytes, cleaned: dict[str, Any]) -> None:
-        if self._learns and self._layout is None and b'"logprobs":{' in data:
-            self._layout = Cut.learn(raw, orjson.loads(data), self._plan.model, cleaned)
+        plan = self._plan
+        of = (plan.surface.name, plan.asked["model"], plan.model)
+        self._layout = self._layouts.find(of, raw)
+        if self._layout is None and b'"logprobs":{' in data:
+            message = orjson.loads(data)
+            self._layout = cut = Cut.learn(raw, message, plan.model, cleaned)
+            if cut is not None:
+                self._layouts.learn(of, raw, message, cut)
 
     def _learn_renaming(self, raw: bytes, data: bytes) -> None:
         if self._layout is not None or not self._learns:

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable
 import orjson
 
 from inference.engine.tag import PATH
-from inference.http1.channel import BrokenOffError, Origin, SilentError
-from inference.http1.pool import ConnectError, Pool
+from inference.http1.channel import Origin
+from inference.http1.failures import BrokenOffError, ConnectError, SilentError
+from inference.http1.pool import Pool
 from inference.routing import Upstream
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,8 @@ from inference.counters import Admission, Counters, LimitedError
 from inference.errors import Refusal
 from inference.feedback import FeedbackError
 from inference.http1.client import Client, Header
-from inference.http1.request import ClientLeftError, Request, TooLargeError, TooSlowError
+from inference.http1.failures import ClientLeftError, TooLargeError, TooSlowError
+from inference.http1.request import Request
 from inference.metrics import Metrics
 from inference.routing import Key
 from inference.spool import Spool, SpoolFailedError

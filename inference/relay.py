@@ -9,8 +9,10 @@ from collections.abc import Sequence
 
 from inference import capture
 from inference.capture import Plan, Stream
-from inference.http1.channel import BrokenOffError, Response, SilentError, Sink
+from inference.http1.channel import Response, Sink
 from inference.http1.client import Client, Header
+from inference.http1.failures import BrokenOffError, SilentError
+from inference.layouts import Layouts
 from inference.record import Record
 from inference.spool import Spool
 from inference.sse import StreamError
@@ -26,13 +28,13 @@ class Relay:
         self._response, self._head = response, head
         self._pausing: asyncio.Task[None] | None = None
 
-    async def stream(self, plan: Plan) -> None:
+    async def stream(self, plan: Plan, layouts: Layouts) -> None:
         """Pass an event stream on; its end only when it is on disk.
 
         Raises StreamError when it can't be read, BrokenOffError and SilentError from the engine before it has
         finished, SpoolFailedError.
         """
-        stream = Stream(plan)
+        stream = Stream(plan, layouts)
         record, client, spool = self._record, self._client, self._spool
 
         def feed(chunk: bytes) -> None:

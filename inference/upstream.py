@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 
 from inference import balance as balancing
 from inference.balance import Health
-from inference.http1.channel import BrokenOffError, Origin, Response, SilentError
-from inference.http1.pool import ConnectError, Pool
+from inference.http1.channel import Origin, Response
+from inference.http1.failures import BrokenOffError, ConnectError, SilentError
+from inference.http1.pool import Pool
 from inference.metrics import Metrics
 from inference.routing import Balance, Upstream
 
@@ -31,7 +32,7 @@ _ROOM_SECONDS = 1.0
 """How long a busy replica is passed over when it does not say."""
 
 
-class UnreachableError(RuntimeError):
+class UnreachableError(Exception):
     """No replica answered; ``tried`` says what each one did."""
 
     def __init__(self, tried: list[dict[str, str]], *, timed_out: bool) -> None:

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from inference.http1.failures import BrokenOffError, SilentError
+
 if TYPE_CHECKING:
     from inference.http1.pool import Pool
 
@@ -20,14 +22,6 @@ Header = tuple[bytes, bytes]
 Sink = Callable[[bytes], None]
 _HEAD_BYTES = 256 << 10
 _NEVER = float("inf")
-
-
-class BrokenOffError(ConnectionError):
-    """The connection ended, or what came was no HTTP, before the answer's end."""
-
-
-class SilentError(TimeoutError):
-    """Nothing came for too long."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,8 +137,8 @@ class Response:
             self._waiter.set_result(None)
 
 
-class Channel(asyncio.Protocol):
-    """One connection to an origin."""
+class Channel:
+    """One connection to an origin. An asyncio.Protocol by its methods alone: so it can be compiled."""
 
     def __init__(self, pool: "Pool", origin: Origin) -> None:
         self._pool, self.origin = pool, origin
@@ -238,6 +232,15 @@ class Channel(asyncio.Protocol):
         if self._response is None and self._asking is not None and self._head_bytes > _HEAD_BYTES:
             self._fail(BrokenOffError(f"its answer's head is larger than {_HEAD_BYTES} bytes"))
             self.abort()
+
+    def eof_received(self) -> None:
+        """The transport closes itself."""
+
+    def pause_writing(self) -> None:
+        """A request is in memory as it is."""
+
+    def resume_writing(self) -> None:
+        """Nobody waits for it."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_closed = True

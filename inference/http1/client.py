@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, cast
 
 import httptools
 
-from inference.http1.request import ClientLeftError, Request, TooSlowError
+from inference.http1.failures import ClientLeftError, TooSlowError
+from inference.http1.request import Request
 
 if TYPE_CHECKING:
     from inference.http1.server import Server
@@ -28,8 +29,11 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NEVER = float("inf")
 
 
-class Client(asyncio.Protocol):
-    """A client's connection. Handlers use ``answer``, or ``begin``, ``write`` and ``end``."""
+class Client:
+    """A client's connection. Handlers use ``answer``, or ``begin``, ``write`` and ``end``.
+
+    An asyncio.Protocol by its methods alone: so it can be compiled.
+    """
 
     def __init__(self, server: "Server") -> None:
         self._server = server
@@ -93,6 +97,9 @@ class Client(asyncio.Protocol):
             self._complain(431, self._too_large_a_head())
         elif self._reading is not None:
             self._extend_upload(self._reading)
+
+    def eof_received(self) -> None:
+        """The transport closes itself: who stops sending has left."""
 
     def pause_writing(self) -> None:
         self.is_full = True

@@ -3,15 +3,13 @@
 import asyncio
 import ssl
 from collections import defaultdict, deque
+from typing import cast
 
-from inference.http1.channel import BrokenOffError, Channel, Origin, Response
+from inference.http1.channel import Channel, Origin, Response
+from inference.http1.failures import BrokenOffError, ConnectError
 
 _KEEP_SECONDS = 4.0
 """Idle connections are dropped before uvicorn, which engines run on, does so after five seconds."""
-
-
-class ConnectError(ConnectionError):
-    """No connection could be made."""
 
 
 class Pool:
@@ -76,14 +74,17 @@ class Pool:
         context = self._tls_context() if origin.tls else None
         try:
             async with asyncio.timeout(self._connect_seconds):
-                _, channel = await self.loop.create_connection(
-                    lambda: Channel(self, origin), origin.host, origin.port, ssl=context
+                _, made = await self.loop.create_connection(
+                    lambda: cast("asyncio.Protocol", Channel(self, origin)),
+                    origin.host,
+                    origin.port,
+                    ssl=context,
                 )
         except TimeoutError as error:
             raise ConnectError("no connection in time") from error
         except OSError as error:
             raise ConnectError(f"no connection ({error.strerror or error})") from error
-        return channel
+        return cast("Channel", made)
 
     def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:

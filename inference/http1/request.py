@@ -6,22 +6,12 @@ Knows how much of the body has come and who waits for it; leaves sockets to infe
 import asyncio
 from typing import Protocol
 
+from inference.http1.failures import TooLargeError
+
 SMALL = 64 << 10
 """Bytes of an unread body that are read away so that the connection can be kept; and of one that needs no
 reservation."""
 _NEVER = float("inf")
-
-
-class ClientLeftError(ConnectionError):
-    """The client went before it had sent its request."""
-
-
-class TooLargeError(ValueError):
-    """The body is larger than the handler takes."""
-
-
-class TooSlowError(TimeoutError):
-    """The body did not come in time."""
 
 
 class Sender(Protocol):
@@ -72,7 +62,7 @@ class Request:
         """The whole body. Raises TooLargeError, TooSlowError and ClientLeftError; ``received`` then has what
         came.
         """
-        self._limit = limit
+        self._limit = float(limit)
         if (self.length or 0) > limit or self.size > limit:
             self.discard()
             raise TooLargeError

@@ -7,9 +7,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import formatdate
+from typing import cast
 
 from inference.http1.client import Client
-from inference.http1.request import Request, TooSlowError
+from inference.http1.failures import TooSlowError
+from inference.http1.request import Request
 
 _CUT_OFF_SECONDS = 1.0
 Handler = Callable[[Request, Client], Awaitable[None]]
@@ -64,7 +66,11 @@ class Server:
         self.loop = asyncio.get_running_loop()
         self._sweep()
         self._listening = await self.loop.create_server(
-            lambda: Client(self), host, port, reuse_port=share_port or None, backlog=2048
+            lambda: cast("asyncio.Protocol", Client(self)),
+            host,
+            port,
+            reuse_port=share_port or None,
+            backlog=2048,
         )
 
     async def stop(self, grace_seconds: float) -> None:

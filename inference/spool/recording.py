@@ -23,7 +23,7 @@ class Taker(Protocol):
     def append(self, entry: "Entry") -> None: ...
 
 
-class SpoolFailedError(RuntimeError):
+class SpoolFailedError(Exception):
     """The disk does not take what must be kept; says why."""
 
 

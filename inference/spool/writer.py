@@ -108,8 +108,8 @@ class Spool:
             self._tail.renew()
         except OSError as error:
             self._give_up([], error)
-        self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
-        self._thread.start()
+        self._committing = threading.Thread(target=self._run, name="spool", daemon=True)
+        self._committing.start()
 
     async def stop(self) -> None:
         """Write and sync what was appended, and let go of the spool."""
@@ -120,7 +120,7 @@ class Spool:
         with self._wake:
             self._stopping = True
             self._wake.notify()
-        self._thread.join()
+        self._committing.join()
         for descriptor in (self._alive, self._owner):
             os.close(descriptor)
 

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 import trustme
 
-from inference.http1.channel import BrokenOffError, Origin, SilentError
-from inference.http1.pool import ConnectError, Pool
+from inference.http1.channel import Origin
+from inference.http1.failures import BrokenOffError, ConnectError, SilentError
+from inference.http1.pool import Pool
 
 REQUEST = b"POST /v1/x HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from inference.http1.client import Client
-from inference.http1.request import ClientLeftError, Request, TooLargeError, TooSlowError
+from inference.http1.failures import ClientLeftError, TooLargeError, TooSlowError
+from inference.http1.request import Request
 from inference.http1.server import Limits, Server
 
 KIND = [(b"content-type", b"text/plain")]
