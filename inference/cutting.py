@@ -4,10 +4,13 @@ A JSON answer's layout is looked for anew each time. A stream repeats its layout
 learned once, from an event that was read and written as JSON, and believed only if cutting that event gives
 the same. Whatever lies otherwise is not touched: its caller reads and writes JSON instead.
 
+Where the hot path is compiled, the searches are too (inference/_cutting.pyx); without, they are these here.
+
 What is searched for holds a bare quote before or after a comma, a colon or a brace. In JSON a quote within a
 string is escaped, so these are found in the structure and never in a text.
 """
 
+import importlib
 import re
 from dataclasses import dataclass
 from typing import Any, Self
@@ -29,6 +32,17 @@ _UNFINISHED = b'"finish_reason":null'
 _FINISHED = b'"finish_reason":"'
 _BRACE = ord("}")
 _EMPTY = b',"delta":{}'
+
+
+def _compiled() -> Any:
+    try:
+        return importlib.import_module("inference._cutting")
+    except ImportError:
+        return None
+
+
+_COMPILED = _compiled()
+"""The searches in C, where the hot path is compiled."""
 
 
 def rename(answer: bytes, model: bytes) -> bytes:
@@ -60,6 +74,8 @@ def _end(data: bytes, begin: int, end: int) -> int:
     It is the first place before a name, and most often the only one: then it is found sooner from behind. No
     other choice may lie before it.
     """
+    if _COMPILED is not None:
+        return int(_COMPILED.end(data, begin, end))
     last = data.rfind(_NEXT, begin, end)
     if last < 0:
         return -1
@@ -154,6 +170,9 @@ class Cut:
 
         An event whose delta is empty only carried its tokens, and goes.
         """
+        if _COMPILED is not None:
+            fields = self.head, self.renamed, self.tail, self.kept
+            return int(_COMPILED.take(*fields, data, at, out, keeps_empty))
         head, renamed, skip, tail, kept = self.head, self.renamed, len(self.head), self.tail, self.kept
         find, rfind, begins, tail_length = data.find, data.rfind, data.startswith, len(self.tail)
         while begins(head, at):

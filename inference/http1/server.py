@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import formatdate
-from typing import cast
+from typing import Any, cast
 
 from inference.http1.client import Client
 from inference.http1.failures import TooSlowError
@@ -55,7 +55,8 @@ class Server:
     def port(self) -> int:
         """Where it listens."""
         assert self._listening is not None
-        return int(self._listening.sockets[0].getsockname()[1])
+        sockets: Any = self._listening.sockets  # uvloop's is a list
+        return int(sockets[0].getsockname()[1])
 
     def now(self) -> float:
         """The loop's clock, in seconds."""
