@@ -47,7 +47,7 @@ def checks() -> list[Check]:
     """Everything, in the order an exchange passes through it."""
     upstreams = list(Upstream.objects.filter(enabled=True).order_by("name"))
     with ThreadPoolExecutor(max_workers=8) as pool:
-        engines = [pool.submit(engine, each.name, each.base_url) for each in upstreams]
+        engines = [pool.submit(engine, each) for each in upstreams]
         stores = [pool.submit(ask) for ask in (trace_store, broker)]
         rows = [*proxies(), *drains(), *(future.result() for future in stores), database(), work(), watch()]
         return [*(future.result() for future in engines), *rows]
@@ -66,11 +66,11 @@ def get(url: str, timeout: float = TIMEOUT) -> tuple[int, bytes]:
         client.close()
 
 
-def engine(name: str, base_url: str) -> Check:
-    """An engine by its /health, which answers 200 once the model is loaded."""
-    what = f"engine at {base_url}"
+def engine(upstream: Upstream) -> Check:
+    """An engine by its /health, which answers 200 once the model is loaded, and by its logprobs mode."""
+    name, what = upstream.name, f"engine at {upstream.base_url}"
     try:
-        status, _ = get(base_url.rstrip("/") + "/health")
+        status, _ = get(upstream.base_url.rstrip("/") + "/health")
     except (OSError, http.client.HTTPException, ValueError) as error:
         why = "Requests to it fail until it is back; they are recorded as failed."
         return Check(name, what, "bad", f"Does not answer ({_cause(error)}).", why)
@@ -78,6 +78,8 @@ def engine(name: str, base_url: str) -> Check:
         return Check(
             name, what, "warn", f"Answers {status}: not ready.", "It may still be loading its model."
         )
+    if upstream.contradiction:
+        return Check(name, what, "warn", "Healthy, in another logprobs mode.", upstream.contradiction)
     return Check(name, what, "good", "Healthy.")
 
 

@@ -2,7 +2,8 @@
 
 What a dataset version uses is held, bodies and tokens too, and so are an exam's answers to it; of what
 stands in a queue the metadata are, so that an erasure finds the copy. A copy in a queue that no dataset
-uses expires with the bodies. The statements and their bounds are in inference.retention.
+uses expires with the bodies. The statements and their bounds are in inference.retention. The log of looks has
+days of its own, which no route's and no hold touch.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import islice
-from uuid import UUID
+from uuid import UUID, uuid4
 
+from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from annotations.models import Item
 from flywheel import copies
 from flywheel.models import DatasetRow, EvaluationCase, Expiry
-from inference import clickhouse, retention
+from inference import audit, clickhouse, retention
 from inference.clickhouse import Store
 from inference.models import Route
 from inference.retention import NO_ROUTE, Due, Part, Policy
@@ -25,6 +28,7 @@ from inference.routing import VERSION_PREFIX
 
 NOBODY = UUID(int=0)
 """The run that held nothing: before the first."""
+LOOKS = "entries in the log of looks"
 _CHUNK = 2000
 _RULES = (copies.RULE, copies.EXPIRED_RULE)
 
@@ -83,6 +87,7 @@ def run(now: datetime | None = None) -> Expiry | None:
     Raises Unavailable; then nothing, or a part, was begun, and the next run goes on.
     """
     now = now or timezone.now()
+    _let_looks_go(now)
     found, store = expiring(), clickhouse.connect()
     retention.announce(store, policies(), now)
     if not found or retention.busy(store):
@@ -105,6 +110,19 @@ def run(now: datetime | None = None) -> Expiry | None:
     retention.start(store, steps)
     retention.let_go(store, one.uid)
     return one
+
+
+def _let_looks_go(now: datetime) -> None:
+    """Needs no trace store, so it is done also while that is away or at work."""
+    if settings.LOOKS_DAYS <= 0 or not (gone := audit.let_go(retention.earliest(settings.LOOKS_DAYS, now))):
+        return
+    with transaction.atomic():
+        # The newest row names what is held, which this changes nothing of.
+        one, last = Expiry(removed={LOOKS: gone}), Expiry.objects.first()
+        if last is not None:
+            one.uid = last.uid
+            Expiry.objects.filter(pk=last.pk).update(uid=uuid4())
+        one.save()
 
 
 def _expire_items(store: Store, found: Sequence[Policy], now: datetime) -> int:

@@ -39,6 +39,8 @@ EVALUATION_KEY = os.environ.get("FLYWHEEL_EVALUATION_KEY", "")
 
 # Days that engines', GPUs' and spools' vitals are kept, and seconds between two sweeps of them.
 VITALS_DAYS = int(os.environ.get("FLYWHEEL_VITALS_DAYS", "90"))
+# Days that it is kept who looked at texts; 0: for ever.
+LOOKS_DAYS = int(os.environ.get("FLYWHEEL_LOOKS_DAYS", "0"))
 WATCH_SECONDS = float(os.environ.get("FLYWHEEL_WATCH_SECONDS", "10"))
 
 # Where alerts go by e-mail: smtp://user:password@host:587; smtp+tls: STARTTLS, smtps: TLS at once.

@@ -7,15 +7,14 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import F, QuerySet, URLField
+from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from unfold.admin import ModelAdmin, TabularInline
 
-from inference import told
 from inference.audit import Look
-from inference.models import ApiKey, ModelVersion, Proxy, Route, RouteTarget, Spool, Upstream
+from inference.models import ApiKey, ModelVersion, Proxy, Route, RouteTarget, Spool
 from inference.read_only import ReadOnlyAdmin
 from inference.reading_rights import ReadingRight
 
@@ -97,26 +96,6 @@ class ApiKeyAdmin(ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Revoked instead: exchanges name the key that asked."""
         return False
-
-
-@admin.register(Upstream)
-class UpstreamAdmin(ModelAdmin):
-    list_display = ("name", "base_url", "logprobs_mode", "enabled")
-    list_filter = ("enabled",)
-    readonly_fields = ("capture",)
-    fieldsets = (
-        (None, {"fields": ("name", "base_url", "secret_env", "logprobs_mode", "prompt_logprobs", "enabled")}),
-        ("How it is watched", {"fields": ("metrics_url", "gpu_metrics_url", "gpus", "price_an_hour")}),
-        ("Capture", {"fields": readonly_fields}),
-    )
-
-    @admin.display(description="tokens")
-    def capture(self, engine: Upstream) -> str:
-        """Asked of the engine when its page is opened; the proxies ask for themselves, every few seconds."""
-        return told.words(engine.base_url) if engine.base_url else "–"
-
-    # An engine beside the proxy speaks plain HTTP; one without a scheme is meant so.
-    formfield_overrides: ClassVar = {URLField: {"assume_scheme": "http"}}
 
 
 @admin.register(ModelVersion)
@@ -224,3 +203,7 @@ class LookAdmin(ReadOnlyAdmin):
     search_fields = ("who__username", "exchanges", "routes")
     search_help_text = "A person’s name, an exchange’s id or a route."
     date_hierarchy = "at"
+
+
+# The engines are a module of their own.
+from inference import upstream_admin  # noqa: E402, F401

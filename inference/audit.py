@@ -1,10 +1,11 @@
-"""Who did what, when: rows that are appended, never changed and never taken back.
+"""Who did what, when: rows that are appended and never changed; of looks, the old ones may be let go.
 
 What is written is who, when and on what, by ids; never a text, so that an erasure has nothing to do here.
 Each room derives its own entries; here is that people looked at what was asked and answered.
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -14,6 +15,8 @@ from django.utils import timezone
 
 MOST_NAMED = 200
 """Exchanges that one entry names; of more, how many there were."""
+_AT_ONCE = 5000
+"""Looks that one statement deletes, so that nobody who writes waits long."""
 
 
 class WrittenError(Exception):
@@ -50,7 +53,10 @@ class Look(Entry):
     routes = models.TextField(help_text="Their routes.")
 
     class Meta(Entry.Meta):
-        indexes: ClassVar = [models.Index(fields=["who", "at"], name="looks_of_a_person")]
+        indexes: ClassVar = [
+            models.Index(fields=["who", "at"], name="looks_of_a_person"),
+            models.Index(fields=["at"], name="looks_by_time"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.who}: {self.place}, {self.count}"
@@ -65,3 +71,11 @@ def looked(who: User, place: str, seen: Mapping[str, str]) -> None:
         exchanges=" ".join(list(seen)[:MOST_NAMED]),
         routes=" ".join(sorted(set(seen.values()) - {""})),
     )
+
+
+def let_go(before: datetime) -> int:
+    """Delete the looks that were taken before a moment, and no other entries. Returns how many."""
+    old, gone = Look.objects.filter(at__lt=before), 0
+    while last := list(old.order_by("pk").values_list("pk", flat=True)[:_AT_ONCE]):
+        gone += old.filter(pk__lte=last[-1]).delete()[0]
+    return gone

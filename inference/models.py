@@ -18,6 +18,7 @@ from django.db import models
 from django.urls import reverse
 from django.utils import timezone
 
+from inference.logprobs_mode import MODES, UNKNOWN, Finding
 from inference.lookups import Price
 
 sha256_hex = RegexValidator(r"^[0-9a-f]{64}$", "A SHA-256 has 64 hexadecimal digits.")
@@ -92,7 +93,10 @@ class Upstream(models.Model):
         help_text="Name of the proxy's environment variable with the engine's key.",
     )
     logprobs_mode = models.CharField(
-        max_length=24, default="raw_logprobs", help_text="What the engine was started with (--logprobs-mode)."
+        max_length=24,
+        choices=[(mode, mode) for mode in MODES],
+        default="raw_logprobs",
+        help_text="What the engine was started with (--logprobs-mode).",
     )
     prompt_logprobs = models.BooleanField(
         "gives prompt logprobs",
@@ -123,9 +127,29 @@ class Upstream(models.Model):
         validators=[MinValueValidator(Decimal(0))],
         help_text="Dollars an hour for all its GPUs together. Empty: what it costs is not said.",
     )
+    found_mode = models.CharField(max_length=24, blank=True, editable=False)
+    found_why = models.CharField(max_length=300, blank=True, editable=False)
+    found_at = models.DateTimeField(null=True, editable=False)
 
     def __str__(self) -> str:
         return self.name
+
+    def found(self, finding: Finding) -> None:
+        """Keep what a check of the logprobs mode found. No snapshot has it, so none is published."""
+        self.found_mode, self.found_why, self.found_at = finding.mode, finding.why[:300], timezone.now()
+        Upstream.objects.filter(pk=self.pk).update(
+            found_mode=self.found_mode, found_why=self.found_why, found_at=self.found_at
+        )
+
+    @property
+    def contradiction(self) -> str:
+        """What to do about an engine that was found in another mode than declared; nothing where none was."""
+        if self.found_mode in (UNKNOWN, self.logprobs_mode):
+            return ""
+        return (
+            f"It gives {self.found_mode}; {self.logprobs_mode} is declared, and stored with its answers. "
+            f"Start it with --logprobs-mode {self.logprobs_mode}, or declare {self.found_mode}."
+        )
 
     @property
     def metrics_address(self) -> str:

@@ -65,9 +65,7 @@ class Policy:
     def cutoff(self, part: Part, now: datetime) -> datetime | None:
         """What began before is due: whole days in UTC, so that a run a day does a day's work."""
         days = self.days.get(part)
-        if days is None:
-            return None
-        return datetime(now.year, now.month, now.day, tzinfo=UTC) - timedelta(days=days)
+        return None if days is None else earliest(days, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +104,11 @@ _NOT_YET = {
 }
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _ROUTE = re.compile(r"[-\w]{1,50}", re.ASCII)
+
+
+def earliest(days: int, now: datetime) -> datetime:
+    """From when on something is kept that has so many days."""
+    return datetime(now.year, now.month, now.day, tzinfo=UTC) - timedelta(days=days)
 
 
 def strictest(policies: Sequence[Policy], route: str) -> Policy:

@@ -1,5 +1,6 @@
 """How long each route's traffic is kept, what the next run removes, and what past ones did. For operators."""
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
@@ -48,6 +49,7 @@ def index(request: HttpRequest) -> HttpResponse:
         "totals": totals,
         "down": down,
         "gone": gone,
+        "looks_days": max(settings.LOOKS_DAYS, 0),
         "expiries": Expiry.objects.all()[:_SHOWN],
     }
     return render(request, "flywheel/retention.html", context)

@@ -8,17 +8,21 @@ from pathlib import Path
 
 import orjson
 import pytest
+from django.apps import apps
 from django.core.exceptions import ValidationError
+from django.db import models
 from django.test import Client
 from django.utils import timezone
+from pytest_django import Settings
 
 from annotations.models import Item
-from flywheel import copies, retention
-from flywheel.models import Evaluation, EvaluationCase, Expiry, Job
-from inference import clickhouse
+from flywheel import copies, retention, tasks
+from flywheel.models import Erasure, Evaluation, EvaluationCase, Expiry, Job
+from inference import audit, clickhouse
 from inference import retention as store_retention
 from inference.aside import LOOK_SECONDS, Aside
-from inference.clickhouse import Store
+from inference.audit import Look
+from inference.clickhouse import Store, Unavailable
 from inference.drain import Drain
 from inference.models import Route
 from inference.rows import TABLES
@@ -325,3 +329,98 @@ def test_a_drain_lets_expire_what_it_kept_aside(store: Store, tmp_path: Path) ->
     retention.run(NOW)
     keep(store, tmp_path, 1)
     assert names(folder) == ["1-0.json"]
+
+
+def looks(*moments: datetime) -> list[int]:
+    """A look at each moment; returns their keys."""
+    who = people.engineer("lola")
+    return [Look.objects.create(who=who, place="exchange", count=1, at=at).pk for at in moments]
+
+
+def left() -> list[int]:
+    return sorted(Look.objects.values_list("pk", flat=True))
+
+
+def test_old_looks_go_with_the_trace_store_away_and_younger_ones_stay(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.LOOKS_DAYS = 10
+    monkeypatch.setattr(audit, "_AT_ONCE", 2)
+    midnight = datetime(2026, 11, 10, tzinfo=UTC)
+    before = [
+        midnight - timedelta(microseconds=1),
+        *(midnight - timedelta(days=age) for age in (1, 9, 90, 900)),
+    ]
+    # Entries are not always in the order of their times: clocks are set back.
+    young = looks(NOW, *before[:3], midnight, *before[3:], NOW - timedelta(days=9))
+    young = [young[0], young[4], young[-1]]
+    with pytest.raises(Unavailable):
+        retention.run(NOW)
+    assert left() == young
+    assert Expiry.objects.get().removed == {retention.LOOKS: 5}
+    with pytest.raises(Unavailable):
+        retention.run(NOW)
+    assert left() == young
+    assert Expiry.objects.count() == 1, "a run that removed nothing is none"
+
+
+@pytest.mark.parametrize("days", [0, -1])
+def test_looks_are_kept_for_ever_unless_somebody_says_otherwise(settings: Settings, days: int) -> None:
+    assert settings.LOOKS_DAYS == 0
+    settings.LOOKS_DAYS = days
+    kept = looks(NOW - timedelta(days=4000), NOW + timedelta(days=1))
+    tasks.expire()
+    assert left() == kept
+    assert not Expiry.objects.exists()
+
+
+def test_nothing_else_goes_with_the_looks_however_old_it_is(settings: Settings) -> None:
+    settings.LOOKS_DAYS = 10
+    desk = open_desk()
+    desk.fill(10)
+    desk.build()
+    desk.adapter()
+    desk.queue.events.create(who=people.operator("otto"), act="made")
+    Expiry.objects.create(removed={"bodies in exchanges": 12})
+    Erasure.objects.create(job=Job.objects.create(kind=Job.Kind.ERASURE, key="erased"), before=NOW)
+    looks(NOW)
+    kept = [model for model in apps.get_models() if model is not Look]
+    everything: list[type[models.Model]] = [Look, *kept]
+    for model in everything:
+        times = [one.name for one in model._meta.fields if isinstance(one, models.DateTimeField)]
+        model._default_manager.update(**dict.fromkeys(times, NOW - timedelta(days=4000)))
+    before = {model: model._default_manager.count() for model in kept}
+    tasks.expire()
+    assert left() == []
+    before[Expiry] += 1  # the note of it
+    assert {model: model._default_manager.count() for model in kept} == before
+    assert sum(map(bool, before.values())) > 15, "too little was there to lose"
+
+
+def test_what_is_held_stays_known_when_looks_go(store: Store, tmp_path: Path, settings: Settings) -> None:
+    desk = open_desk()
+    Route.objects.filter(name="icd-chapter").update(tokens_days=5, bodies_days=5, metadata_days=5)
+    (used, _) = keep(store, tmp_path / "spool", 9, 9)
+    desk.fill(10)
+    Item.objects.filter(pk=desk.build().rows.all()[0].item_id).update(exchange_id=used)
+    run_all()
+    held = [(one.part, one.held) for one in retention.preview(NOW) if one.held]
+    assert held
+    settings.LOOKS_DAYS = 10
+    looks(NOW - timedelta(days=11))
+    # It ends before it is noted anew what is held.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store_retention, "busy", lambda _: True)
+        assert retention.run(NOW) is None
+    assert retention.LOOKS in Expiry.objects.all()[0].removed
+    assert [(one.part, one.held) for one in retention.preview(NOW) if one.held] == held
+
+
+def test_the_page_says_how_long_looks_are_kept(settings: Settings) -> None:
+    client = people.client(people.operator())
+    assert "log of looks for ever" in client.get("/retention/").content.decode()
+    settings.LOOKS_DAYS = 400
+    Expiry.objects.create(removed={retention.LOOKS: 12})
+    page = client.get("/retention/").content.decode()
+    assert "log of looks for 400 days" in page
+    assert "12 entries in the log of looks" in page

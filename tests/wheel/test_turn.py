@@ -9,6 +9,8 @@ import pytest
 
 from flywheel.local.engine import BASE_MODEL
 from flywheel.local.home import Home
+from inference import mode_probe, told
+from inference.logprobs_mode import Finding
 from tests.differential.run import run
 from tests.differential.shapes import paths_served, shapes
 from tests.local.running_demo import Demo
@@ -58,6 +60,15 @@ def compare(demo: Demo, name: str, model: str, monkeypatch: pytest.MonkeyPatch) 
     outcome = differential.run(differential.Engine(home.engine_url, model), name, differential.stored)
     assert outcome.problems == []
     assert outcome.tokens > 0
+
+
+def test_the_engines_answers_tell_the_mode_that_its_plugin_names(demo: Demo) -> None:
+    """What is decided from two small requests, on the real engine in the mode it was started in."""
+    url = Home.open(demo.env).engine_url
+    said = told.said(url)
+    assert isinstance(said, dict)
+    assert mode_probe.by_answers(url).mode == said["logprobs_mode"]
+    assert mode_probe.probe(url) == Finding(said["logprobs_mode"], "its capture plugin says so")
 
 
 def test_the_wheel_turns_to_a_better_model_and_loses_nothing(demo: Demo) -> None:
