@@ -118,10 +118,11 @@ def encode(
     kind: Kind, sequence: int, epoch: int, exchange_id: bytes, payload: bytes, *, keys: Keys | None = None
 ) -> bytes:
     """A frame's bytes. ``payload`` is what ``Packer`` made; it is encrypted where there are ``keys``."""
+    sealed = 0
     if keys is not None:
-        payload = keys.seal(payload, _ABOUT.pack(kind, sequence, epoch, exchange_id), epoch)
-    sealed, checksum = keys is not None, zlib.crc32(payload)
-    head = _HEADER.pack(MAGIC, kind, 0, sealed, sequence, len(payload), epoch, exchange_id, checksum)
+        payload, sealed = keys.seal(payload, _ABOUT.pack(kind, sequence, epoch, exchange_id), epoch), 1
+    length, checksum = len(payload), zlib.crc32(payload)
+    head = _HEADER.pack(MAGIC, kind, 0, sealed, sequence, length, epoch, exchange_id, checksum)
     return b"".join((head, _CHECK.pack(zlib.crc32(head)), payload))
 
 

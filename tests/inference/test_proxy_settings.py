@@ -34,6 +34,7 @@ def test_a_bad_key_of_the_spool_ends_the_start_with_one_line(
     monkeypatch.setenv("FLYWHEEL_SPOOL_KEY", "hunter2")
     monkeypatch.setattr("sys.argv", ["proxy"])
     monkeypatch.setattr("inference.memory.give_back", lambda: None)
+    monkeypatch.setattr("inference.proxy.Proxy", None)  # none is made
     assert proxy.main() == 2
     said = "a key of FLYWHEEL_SPOOL_KEY or FLYWHEEL_SPOOL_KEY_FILE is not 64 hexadecimal digits"
     assert capsys.readouterr().err == f"proxy: {said}\n"

@@ -195,7 +195,7 @@ def test_without_its_key_nothing_is_passed_over_or_called_damage(tmp_path: Path,
     ids = spooled.spool(tmp_path, raws(), keys(NEW))
     before = written(tmp_path)
     with SpoolReader(tmp_path, keys(given) if given else None) as reader:
-        for _ in range(3):
+        for _ in range(20):  # oftener than there are frames
             with pytest.raises(KeyMissingError, match=keys(NEW).ids[0]):
                 reader.read(10)
         assert reader.damage == []
@@ -267,6 +267,19 @@ def test_plain_and_encrypted_frames_of_several_keys_are_one_spool(tmp_path: Path
             reader.read(100)
     assert everything(tmp_path, keys(NEW, OLD)) == ids
     assert everything(tmp_path, keys(OLD, NEW)) == ids
+
+
+def test_a_key_that_is_lost_takes_only_its_segments(tmp_path: Path) -> None:
+    """As docs/govern.md says it: with them out of the way, the drain goes on with what came later."""
+    spooled.spool(tmp_path, raws(2), keys(OLD))
+    later = spooled.spool(tmp_path, raws(2), keys(NEW))
+    store = ModelStore()
+    with pytest.raises(KeyMissingError):
+        drain(tmp_path, keys(NEW), store)
+    first, _ = sorted(tmp_path.glob("*.segment"))
+    first.rename(tmp_path / "lost")
+    assert drain(tmp_path, keys(NEW), store).status.damaged == 0
+    assert sorted(str(row["exchange_id"]) for row in store.rows["exchanges"]) == sorted(later)
 
 
 def test_processes_that_prepare_need_no_key(tmp_path: Path) -> None:
@@ -365,7 +378,8 @@ def test_nonces_differ_and_an_epoch_has_a_key_of_its_own() -> None:
 def test_an_epochs_key_is_made_again_after_many_others() -> None:
     one = keys(NEW, OLD)
     sealed = {epoch: one.seal(b"text", b"", epoch=epoch) for epoch in range(250)}
-    assert {one.open(each, b"", epoch=epoch) for epoch, each in sealed.items()} == {b"text"}
+    other = keys(OLD, NEW)
+    assert {other.open(each, b"", epoch=epoch) for epoch, each in reversed(sealed.items())} == {b"text"}
 
 
 @pytest.mark.parametrize("text", ["", " \n", "secret", "0f" * 31, "0f" * 33, "0g" * 32, f"{NEW},short"])
