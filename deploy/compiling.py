@@ -1,4 +1,4 @@
-"""Compiles the hot path into the wheel: mypyc makes C of the modules below, Cython of the two searches in them.
+"""Compiles the hot path into the wheel: mypyc makes C of the modules below, Cython of two searches in them.
 
 The sources stay what they are, and run without this where no C compiler is: the same, slower. So nothing is
 compiled where one works on them, only into the wheel that `pip install .` makes. FLYWHEEL_COMPILE=0 leaves

@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
-import orjson
-
 from inference import retention
 from inference.clickhouse import Store
+from inference.quarantine import content
 from inference.routing import VERSION_PREFIX
+from inference.spool import Keys
 from inference.spool.files import sync_directory
 from inference.stored import microseconds
 
@@ -31,21 +31,28 @@ class Aside:
     """The quarantine of a spool, as far as it expires. Times are by ``clock``, in seconds."""
 
     def __init__(
-        self, spool: Path, connect: Callable[[], Store], clock: Callable[[], float] = time.monotonic
+        self,
+        spool: Path,
+        connect: Callable[[], Store],
+        clock: Callable[[], float] = time.monotonic,
+        keys: Keys | None = None,
     ) -> None:
         self._folder = spool / "quarantine"
         self._connect = connect
         self._clock = clock
+        self._keys = keys
         self._looked_at: float | None = None
 
     def expire(self) -> int:
-        """Delete what is due, at most every LOOK_SECONDS; returns how many. Raises Unavailable."""
+        """Delete what is due, at most every LOOK_SECONDS; returns how many. Raises Unavailable, and
+        KeyMissingError: what can't be read may be due.
+        """
         now = self._clock()
         if self._looked_at is not None and now - self._looked_at < LOOK_SECONDS:
             return 0
         files = list(self._folder.glob("*.json"))
         kept = retention.kept_from(self._connect()) if files else {}
-        gone = [path for path in files if kept and _due(path, kept)]
+        gone = [path for path in files if kept and _due(path, kept, self._keys)]
         for path in gone:
             path.unlink(missing_ok=True)
         if gone:
@@ -55,10 +62,10 @@ class Aside:
         return len(gone)
 
 
-def _due(path: Path, kept: Mapping[str, datetime]) -> bool:
+def _due(path: Path, kept: Mapping[str, datetime], keys: Keys | None) -> bool:
     """Whether a file of the quarantine is due. What is no record stays for somebody to look at."""
     try:
-        opened = orjson.loads(path.read_bytes())["opened"]
+        opened = content(path, keys)["opened"]
         route, began = str(opened.get("route", "")), opened.get("started_us", opened.get("at_us"))
         # A header that does not say when is of no later than when it was put here.
         at_us = began if isinstance(began, int) else path.stat().st_mtime_ns // 1000

@@ -8,7 +8,8 @@ checkpoint. Batches are stored one after the other, in the spool's order; one th
 died is cut again at the recorded place and goes under the same id. What can't be parsed, or does not fit the
 tables, is kept in the spool's quarantine folder and counted. While the trace store is away the
 drain waits; the spool grows, nothing is lost. When the spool's disk is full the drain must still write a few
-bytes to free any, so it keeps some in reserve. `status.json` in the spool says how it stands, for the pages.
+bytes to free any, so it keeps some in reserve. Before what is encrypted under a key that was not given the
+drain ends: nothing is passed over. `status.json` in the spool says how it stands, for the pages.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from inference.preparing import Prepared
 from inference.quarantine import Quarantine
 from inference.rows import Record, rows, span_of
 from inference.spans import Export
-from inference.spool import Damage, Position, SpoolBusyError, SpoolReader
+from inference.spool import Damage, KeyMissingError, Keys, Position, SpoolBusyError, SpoolReader
 from inference.spool.files import replace as replace_file
 from inference.spool.reader import Ended, damaged, decode
 
@@ -104,12 +105,13 @@ class Drain:
         batch: int = BATCH,
         export: Export | None = None,
         processes: int = 0,
+        keys: Keys | None = None,
     ) -> None:
         """Take the spool. Raises SpoolBusyError when another drain has it."""
         self._spool = spool
-        self._reader = SpoolReader(spool)
-        self._quarantine = Quarantine(spool)
-        self._aside = Aside(spool, connect)
+        self._reader = SpoolReader(spool, keys)
+        self._quarantine = Quarantine(spool, keys)
+        self._aside = Aside(spool, connect, keys=keys)
         self._erased = Erased(connect)
         self._honoured: frozenset[str] = frozenset()
         self._preparing = Preparing(spool, processes, exports=export is not None)
@@ -125,12 +127,19 @@ class Drain:
         self.status = replace(read_status(spool) or Status(), problem="")
 
     def run(self, interval_seconds: float) -> None:
-        """Drain until ``stop``. Waits between batches so that small ones gather; not after a full one."""
+        """Drain until ``stop``. Waits between batches so that small ones gather; not after a full one. Raises
+        KeyMissingError.
+        """
         wait = 0.5
         while not self._stopping.is_set():
             try:
                 self.step()
+            except KeyMissingError as error:
+                self._say(problem=str(error))
+                raise
             except (Unavailable, DatabaseError, OSError) as error:
+                if str(error) != self.status.problem:
+                    log.warning("waiting for the trace store: %s", error)
                 self._say(problem=str(error))
                 if isinstance(error, OSError):
                     (self._spool / _RESERVE).unlink(missing_ok=True)
@@ -170,8 +179,8 @@ class Drain:
         self._reader.close()
 
     def step(self) -> int:
-        """Store one batch, and return how many exchanges it had. Raises Unavailable, and OSError when the
-        spool's disk takes nothing; what was read is then read again.
+        """Store one batch, and return how many exchanges it had. Raises Unavailable, OSError when the spool's
+        disk takes nothing, and KeyMissingError; what was read is then read again.
         """
         try:
             return self._step()
@@ -310,8 +319,6 @@ class Drain:
     def _say(self, *, stored: int = 0, problem: str = "") -> None:
         """Write the status file. It is news, not truth: a crash may cost its last line."""
         now = time.time()
-        if problem and problem != self.status.problem:
-            log.warning("waiting for the trace store: %s", problem)
         self.status = replace(
             self.status,
             updated_at=now,
@@ -341,7 +348,9 @@ def default_spool() -> Path:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Drain until SIGTERM or SIGINT."""
+    """Drain until SIGTERM or SIGINT. Exit 1, with one line, when another drain has the spool; 2 for want of a
+    key, or for a bad one.
+    """
     parser = argparse.ArgumentParser(prog="python -m inference.drain", description="Spool → trace store.")
     parser.add_argument("--spool", type=Path, default=default_spool())
     parser.add_argument(
@@ -358,13 +367,19 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     endpoint = os.environ.get("FLYWHEEL_OTLP_ENDPOINT", "")
     try:
+        keys = Keys.from_environment()
         export = Export.to(endpoint) if endpoint else None
-        drain = Drain(given.spool, batch=given.batch, export=export, processes=given.processes)
+        drain = Drain(given.spool, batch=given.batch, export=export, processes=given.processes, keys=keys)
     except SpoolBusyError as error:
         print(f"drain: {error}", file=sys.stderr)
         return 1
+    except ValueError as error:
+        print(f"drain: {error}", file=sys.stderr)
+        return 2
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: drain.stop())
+    if keys is not None:
+        log.info("the spool's keys: %s", ", ".join(keys.ids))
     log.info("draining %s into %s", given.spool, clickhouse.url().rpartition("@")[2])
     # What prepares must let go soon when an answer of the store has come.
     sys.setswitchinterval(0.0005)
@@ -372,6 +387,9 @@ def main(arguments: list[str] | None = None) -> int:
     reporter = _reporter(drain)
     try:
         drain.run(given.interval)
+    except KeyMissingError as error:
+        print(f"drain: {error}; nothing was passed over", file=sys.stderr)
+        return 2
     finally:
         if reporter is not None:
             reporter.stop()

@@ -38,7 +38,7 @@ from inference.intake import Intake
 from inference.metrics import Metrics
 from inference.report import spool_name
 from inference.routing import Key, Snapshot, Upstream
-from inference.spool import Spool, SpoolBusyError
+from inference.spool import Keys, Spool, SpoolBusyError
 from inference.surfaces import SURFACES, Surface
 from inference.upstream import Upstreams
 
@@ -67,10 +67,12 @@ class Settings:
     """Where keys' limits are counted."""
     limits: Limits = field(default_factory=Limits)
     """What a client's connection may do."""
+    spool_keys: Keys | None = None
+    """What the spool is encrypted under; None: it is not."""
 
     @classmethod
     def from_environment(cls, name: str) -> "Settings":
-        """From FLYWHEEL_*; docs/operate.md lists them. Raises ValueError that names what is no number."""
+        """From FLYWHEEL_* (docs/operate.md). Raises ValueError that names what is no number or key."""
         home = Path(os.environ.get("FLYWHEEL_HOME", "var")).resolve()
         return cls(
             home=home,
@@ -87,6 +89,7 @@ class Settings:
                 upload_seconds=_number("FLYWHEEL_UPLOAD_SECONDS", 60),
                 stalled_seconds=_number("FLYWHEEL_STALLED_SECONDS", 60),
             ),
+            spool_keys=Keys.from_environment(),
         )
 
 
@@ -114,7 +117,7 @@ class Proxy:
 
     def __init__(self, settings: Settings) -> None:
         self.metrics = Metrics()
-        self.spool = Spool(settings.spool, limit_bytes=settings.spool_limit)
+        self.spool = Spool(settings.spool, limit_bytes=settings.spool_limit, keys=settings.spool_keys)
         self._spool_name = spool_name(settings.spool)
         self.follower = Follower(
             settings.web_url,
@@ -334,6 +337,8 @@ def main() -> int:
     except ValueError as error:
         print(f"proxy: {error}", file=sys.stderr)
         return 2
+    if settings.spool_keys is not None:
+        log.info("the spool is encrypted under key %s", settings.spool_keys.ids[0])
     proxy = Proxy(settings)
     try:
         uvloop.run(_serve(proxy, options.host, options.port, share_port=options.share_port))

@@ -1,21 +1,31 @@
-"""What of a spool could not be stored, kept beside it: exchanges, one file each, and damage, a line each."""
+"""What of a spool could not be stored, kept beside it: exchanges, one file each, and damage, a line each.
+
+    python -m inference.quarantine FILE …
+
+prints such exchanges. Where the spool has a key, all but an exchange's id and attempt is encrypted under it,
+the reason too, since it may quote a value. Damage names places and ids, and is written as it is.
+"""
 
 from __future__ import annotations
 
+import argparse
 import base64
 import logging
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from inference.erased import Erased
 from inference.raw import RawExchange
-from inference.spool import Damage
+from inference.spool import Damage, KeyMissingError, Keys
 from inference.spool.files import replace as replace_file
 from inference.spool.files import sync_directory
+from inference.spool.keys import unseal
 
 log = logging.getLogger("inference.drain")
 
@@ -23,7 +33,8 @@ log = logging.getLogger("inference.drain")
 class Quarantine:
     """Exchanges that could not be stored, one file each, and the spool's damage, a line each."""
 
-    def __init__(self, spool: Path) -> None:
+    def __init__(self, spool: Path, keys: Keys | None = None) -> None:
+        self._keys = keys
         self._folder = spool / "quarantine"
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._damage = self._folder / "damage.jsonl"
@@ -35,7 +46,7 @@ class Quarantine:
 
     def keep(self, raw: RawExchange, reason: str) -> None:
         """Keep an exchange as it was spooled, durably. Keeping it twice keeps it once."""
-        content = {
+        found: dict[str, Any] = {
             "reason": reason,
             "exchange_id": raw.exchange_id,
             "attempt": raw.attempt,
@@ -44,12 +55,16 @@ class Quarantine:
             "request": base64.b64encode(raw.request).decode(),
             "response": base64.b64encode(raw.response).decode(),
         }
-        replace_file(self._folder / f"{raw.exchange_id}-{raw.attempt}.json", orjson.dumps(content))
+        if self._keys is not None:
+            found = _sealed(found, self._keys)
+        replace_file(self._folder / f"{raw.exchange_id}-{raw.attempt}.json", orjson.dumps(found))
         log.error("quarantined exchange %s: %s", raw.exchange_id, reason)
 
     def erase(self, erased: Erased) -> int:
-        """Delete what was erased at somebody's wish; returns how many exchanges that were."""
-        kept_in = {path: _kept(path) for path in self._folder.glob("*.json")}
+        """Delete what was erased at somebody's wish; returns how many exchanges that were. Raises
+        KeyMissingError: what can't be read may be theirs.
+        """
+        kept_in = {path: _kept(path, self._keys) for path in self._folder.glob("*.json")}
         raws = [raw for raw in kept_in.values() if raw is not None]
         left = {(raw.exchange_id, raw.attempt) for raw in erased.without(raws, "quarantine")}
         gone = [path for path, raw in kept_in.items() if raw and (raw.exchange_id, raw.attempt) not in left]
@@ -88,10 +103,33 @@ class Quarantine:
         return len(self._seen)
 
 
-def _kept(path: Path) -> RawExchange | None:
+def _sealed(found: dict[str, Any], keys: Keys) -> dict[str, Any]:
+    """What stands in a file in place of an exchange, where there is a key."""
+    known = {name: found[name] for name in ("exchange_id", "attempt")}
+    return {**known, "sealed": base64.b64encode(keys.seal(orjson.dumps(found), _about(known))).decode()}
+
+
+def _about(known: dict[str, Any]) -> bytes:
+    return f"quarantine {known['exchange_id']} {known['attempt']}".encode()
+
+
+def content(path: Path, keys: Keys | None) -> Any:
+    """What a file of the quarantine says. Raises KeyMissingError, OSError, and ValueError, KeyError or
+    TypeError for what the quarantine did not write.
+    """
+    found = orjson.loads(path.read_bytes())
+    if "sealed" not in found:
+        return found
+    try:
+        return orjson.loads(unseal(keys, base64.b64decode(found["sealed"]), _about(found)))
+    except KeyMissingError as error:
+        raise KeyMissingError(error.key_id, str(path)) from error
+
+
+def _kept(path: Path, keys: Keys | None) -> RawExchange | None:
     """What ``Quarantine.keep`` wrote; None for another's file."""
     try:
-        found = orjson.loads(path.read_bytes())
+        found = content(path, keys)
         return RawExchange(
             found["exchange_id"],
             found["attempt"],
@@ -102,3 +140,31 @@ def _kept(path: Path) -> RawExchange | None:
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line. Exit 1, with one line, for what can't be read; 2 for want of a key, or for a bad one."""
+    parser = argparse.ArgumentParser(
+        prog="python -m inference.quarantine",
+        description="Prints what a drain kept aside, a line of JSON each.",
+    )
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    try:
+        keys = Keys.from_environment()
+    except ValueError as error:
+        print(f"quarantine: {error}", file=sys.stderr)
+        return 2
+    for path in parser.parse_args(arguments).files:
+        try:
+            print(orjson.dumps(content(path, keys)).decode())
+        except KeyMissingError as error:
+            print(f"quarantine: {error}", file=sys.stderr)
+            return 2
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            print(f"quarantine: {path}: {error}", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

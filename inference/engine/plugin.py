@@ -24,6 +24,7 @@ from typing import Any
 
 from inference.engine import VERSION, core, front
 from inference.engine.recorder import Recorder
+from inference.spool import Keys
 
 log = logging.getLogger("vllm.flywheel")
 KNOWN = ("0.26", "0.32")
@@ -89,7 +90,8 @@ def _install() -> None:
     _expect(OutputProcessor.process_outputs, "engine_core_outputs")
     _expect(OutputProcessor.propagate_error, "e")
     limit = int(os.environ.get("FLYWHEEL_ENGINE_SPOOL_LIMIT", f"{20 << 30}"))
-    recorder = Recorder(spool_folder(), vllm=Capture.vllm, limit_bytes=limit)
+    keys = Keys.from_environment()
+    recorder = Recorder(spool_folder(), vllm=Capture.vllm, limit_bytes=limit, keys=keys)
     Scheduler.update_from_output = core.keeping_together(
         Scheduler.update_from_output, EngineCoreOutput, LogprobsLists
     )

@@ -19,7 +19,7 @@ from inference.engine import VERSION
 from inference.engine.collector import Collector
 from inference.engine.form import DROPPED, ID, KIND, Holds, block
 from inference.engine.tag import Tag
-from inference.spool import Recording, Spool, SpoolBusyError, SpoolFailedError
+from inference.spool import Keys, Recording, Spool, SpoolBusyError, SpoolFailedError
 from inference.uuid7 import uuid7
 
 log = logging.getLogger("vllm.flywheel")
@@ -41,11 +41,17 @@ class Recorder:
 
     ``folder`` is the spool's; a process that finds it taken (several front ends of one engine) takes the next
     of ``folder-2``, ``folder-3`` …, each of which wants a drain of its own. ``queue_bytes`` may wait in
-    memory: enough for the ends of some thousand answers in one step.
+    memory: enough for the ends of some thousand answers in one step. With ``keys`` the spool is encrypted.
     """
 
     def __init__(
-        self, folder: Path, *, vllm: str, queue_bytes: int = 256 << 20, limit_bytes: int = 20 << 30
+        self,
+        folder: Path,
+        *,
+        vllm: str,
+        queue_bytes: int = 256 << 20,
+        limit_bytes: int = 20 << 30,
+        keys: Keys | None = None,
     ) -> None:
         self.folder = folder
         self.logprobs_mode = ""
@@ -58,14 +64,16 @@ class Recorder:
         self.dropped: Counter[str] = Counter()
         """Records that were lost here, by why."""
         self._about = {"vllm": vllm, "plugin": VERSION}
-        self._queue_bytes, self._limit_bytes = queue_bytes, limit_bytes
+        self._queue_bytes, self._limit_bytes, self._keys = queue_bytes, limit_bytes, keys
         self._spool: Spool | None = None
 
     def start(self) -> None:
         """Take a spool. What keeps it from that is said in ``why_not`` and the log; nothing is raised."""
         for number in range(1, _MOST_SPOOLS + 1):
             folder = self.folder if number == 1 else self.folder.with_name(f"{self.folder.name}-{number}")
-            spool = Spool(folder, limit_bytes=self._limit_bytes, queue_bytes=self._queue_bytes)
+            spool = Spool(
+                folder, limit_bytes=self._limit_bytes, queue_bytes=self._queue_bytes, keys=self._keys
+            )
             try:
                 spool.start()
             except SpoolBusyError:

@@ -1,8 +1,9 @@
 """The spool's bytes: frames, segment names, positions, and reading one frame after another past damage.
 
-A frame is a header of 48 bytes and a payload compressed with zstd. Header and payload have a checksum each,
-so a flipped byte in a payload is pinned on its exchange, and one in a header is walked past to the next
-valid header. The epoch in each header is random enough that no client can forge a frame inside a body.
+A frame is a header of 48 bytes and a payload, compressed with zstd, then encrypted where there is a key
+(keys.py). Header and payload have a checksum each, made of what is written, so a flipped byte in a payload is
+pinned on its exchange, and one in a header is walked past to the next valid header. The epoch in each header
+is random enough that no client can forge a frame inside a body.
 """
 
 import json
@@ -19,10 +20,14 @@ from typing import Any, Self
 import orjson
 import zstandard
 
-_HEADER = struct.Struct("<4sBB2xIIQ16sI")
-"""Magic, kind, whether it is written again, sequence, payload length, epoch, exchange, and the payload's
-checksum; its own follows."""
+from inference.spool.keys import Keys, unseal
+
+_HEADER = struct.Struct("<4sBBBxIIQ16sI")
+"""Magic, kind, whether it is written again and whether encrypted, sequence, payload length, epoch, exchange,
+and the payload's checksum; its own follows."""
 _CHECK = struct.Struct("<I")
+_ABOUT = struct.Struct("<BIQ16s")
+"""What encryption binds a payload to: kind, sequence, epoch, exchange."""
 HEADER_BYTES = _HEADER.size + _CHECK.size
 _ID_OFFSET = _HEADER.size - 20
 MAGIC = b"\xf1FW\x01"
@@ -81,12 +86,14 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A frame as read: ``payload`` is still compressed, its checksum was right."""
+    """A frame as read: ``payload`` is still compressed, but no longer encrypted; its checksum was right."""
 
     kind: Kind
     sequence: int
     exchange_id: bytes
     payload: bytes
+    size: int
+    """Its bytes on disk, header and all."""
     again: bool = False
     """Written before, to a file that failed: this may be the second copy."""
 
@@ -107,9 +114,15 @@ def segments(directory: Path) -> list[Position]:
     return sorted(Position(int(match[1], 16), int(match[2]), 0) for match in found if match)
 
 
-def encode(kind: Kind, sequence: int, epoch: int, exchange_id: bytes, payload: bytes) -> bytes:
-    """A frame's bytes. ``payload`` is what ``Packer`` made."""
-    head = _HEADER.pack(MAGIC, kind, 0, sequence, len(payload), epoch, exchange_id, zlib.crc32(payload))
+def encode(
+    kind: Kind, sequence: int, epoch: int, exchange_id: bytes, payload: bytes, *, keys: Keys | None = None
+) -> bytes:
+    """A frame's bytes. ``payload`` is what ``Packer`` made; it is encrypted where there are ``keys``."""
+    sealed = 0
+    if keys is not None:
+        payload, sealed = keys.seal(payload, _ABOUT.pack(kind, sequence, epoch, exchange_id), epoch), 1
+    length, checksum = len(payload), zlib.crc32(payload)
+    head = _HEADER.pack(MAGIC, kind, 0, sealed, sequence, length, epoch, exchange_id, checksum)
     return b"".join((head, _CHECK.pack(zlib.crc32(head)), payload))
 
 
@@ -177,7 +190,8 @@ def unpack_with_header(payload: bytes) -> tuple[dict[str, Any], bytes]:
 class Segment:
     """Reads one segment's frames in order from ``offset``, also while it is being written."""
 
-    def __init__(self, directory: Path, start: Position) -> None:
+    def __init__(self, directory: Path, start: Position, keys: Keys | None = None) -> None:
+        self._keys = keys
         self._file = os.open(directory / start.segment, os.O_RDONLY | os.O_CLOEXEC)
         self.start = start
         self.offset = start.offset
@@ -195,7 +209,10 @@ class Segment:
         return Position(self.start.epoch, self.start.number, self.offset)
 
     def next(self) -> Frame | Damage | None:
-        """The next frame; None when it isn't wholly there (yet). Damage is stepped over when reported."""
+        """The next frame; None when it isn't wholly there (yet). Damage is stepped over when reported.
+
+        Raises KeyMissingError, and goes no further, before what is encrypted under a key that is not there.
+        """
         offset = self.offset
         head = os.pread(self._file, HEADER_BYTES, offset)
         if len(head) < HEADER_BYTES:
@@ -203,26 +220,36 @@ class Segment:
         fields = self._fields(head)
         if fields is None:
             return self._resync()
-        kind, again, sequence, length, exchange_id, checksum = fields
+        kind, again, sealed, sequence, length, exchange_id, checksum = fields
         payload = os.pread(self._file, length, offset + HEADER_BYTES)
         if len(payload) < length:
             return None
-        self.offset = offset + HEADER_BYTES + length
+        end = offset + HEADER_BYTES + length
         if zlib.crc32(payload) != checksum:
+            self.offset = end
             return Damage(self.start.segment, offset, "payload", exchange_id, kind)
-        return Frame(kind, sequence, exchange_id, payload, again)
+        if sealed:
+            epoch = self.start.epoch
+            about = _ABOUT.pack(kind, sequence, epoch, exchange_id)
+            try:
+                payload = unseal(self._keys, payload, about, epoch)
+            except ValueError as error:
+                self.offset = end
+                return Damage(self.start.segment, offset, f"payload: {error}", exchange_id, kind)
+        self.offset = end
+        return Frame(kind, sequence, exchange_id, payload, end - offset, again)
 
     def id_at(self, offset: int) -> bytes:
         """What stands where a header at ``offset`` has its exchange's id; for a header that is damaged."""
         return os.pread(self._file, 16, offset + _ID_OFFSET)
 
-    def _fields(self, head: bytes) -> tuple[Kind, bool, int, int, bytes, int] | None:
+    def _fields(self, head: bytes) -> tuple[Kind, bool, bool, int, int, bytes, int] | None:
         if _CHECK.unpack_from(head, _HEADER.size)[0] != zlib.crc32(head[: _HEADER.size]):
             return None
-        magic, kind, again, sequence, length, epoch, exchange_id, checksum = _HEADER.unpack_from(head)
+        magic, kind, again, sealed, sequence, length, epoch, exchange_id, checksum = _HEADER.unpack_from(head)
         if magic != MAGIC or epoch != self.start.epoch or kind not in Kind._value2member_map_:
             return None
-        return Kind(kind), bool(again), sequence, length, exchange_id, checksum
+        return Kind(kind), bool(again), bool(sealed), sequence, length, exchange_id, checksum
 
     def _resync(self) -> Damage | None:
         """Walk to the next valid header. None, and no step, when there is none (yet)."""

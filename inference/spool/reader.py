@@ -19,7 +19,6 @@ import orjson
 from inference.raw import RawExchange
 from inference.spool.files import is_locked, lock, make_directory, replace, sync, sync_directory
 from inference.spool.frames import (
-    HEADER_BYTES,
     Damage,
     Frame,
     Kind,
@@ -31,6 +30,7 @@ from inference.spool.frames import (
     unpack,
     unpack_with_header,
 )
+from inference.spool.keys import KeyMissingError, Keys
 
 _REMEMBERED_CLOSED = 50_000
 _START, _END = Position(0, 0, 0), Position(1 << 64, 0, 0)
@@ -72,11 +72,13 @@ class SpoolReader:
 
     Exchanges come in the order of their ends. ``commit`` says how far they are stored for good: after a
     restart reading goes on from there; what may then come a second time is ``doubtful``. ``damage`` lists
-    what could not be read; whoever reports it may clear it.
+    what could not be read; whoever reports it may clear it. ``keys`` read what is encrypted; what needs
+    another is not passed over: reading raises KeyMissingError there, every time.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, keys: Keys | None = None) -> None:
         self.directory = directory
+        self._keys = keys
         self.damage: list[Damage] = []
         make_directory(directory)
         self._lock = lock(directory / "reader.lock")
@@ -199,11 +201,16 @@ class SpoolReader:
         return len(old)
 
     def oldest_unread(self) -> float | None:
-        """When the oldest finished, uncommitted exchange began, unix seconds; None: all is stored."""
-        if not self._given and not self._ready and not self._advance():
-            return None
-        ended = (self._given or self._ready)[0]
-        return int.from_bytes(ended.exchange_id[:6]) / 1000
+        """When the oldest finished, uncommitted exchange began, unix seconds; None: all is stored. Where a
+        key is missing, it is the one that can't be read.
+        """
+        try:
+            if not self._given and not self._ready and not self._advance():
+                return None
+        except KeyMissingError:
+            assert self._segment is not None
+            return _began(self._segment.id_at(self._segment.offset))
+        return _began((self._given or self._ready)[0].exchange_id)
 
     def _load(self) -> tuple[Position, Position, Position]:
         """How far all is stored, where to read from, and before what place nothing is taken for new."""
@@ -248,10 +255,10 @@ class SpoolReader:
         """Go to the segment that ``_next`` lies in, or to the first one after it."""
         for at in segments(self.directory):
             if (at.epoch, at.number) == (self._next.epoch, self._next.number):
-                self._segment = Segment(self.directory, self._next)
+                self._segment = Segment(self.directory, self._next, self._keys)
                 return True
             if at > self._next:
-                self._segment = Segment(self.directory, at)
+                self._segment = Segment(self.directory, at, self._keys)
                 return True
         return False
 
@@ -310,7 +317,7 @@ class SpoolReader:
             return  # a frame written again after a failed sync
         started = self._started.get(frame.exchange_id)
         if frame.kind is Kind.OPEN:
-            begin = Position(end.epoch, end.number, end.offset - len(frame.payload) - HEADER_BYTES)
+            begin = Position(end.epoch, end.number, end.offset - frame.size)
             started = self._started.setdefault(frame.exchange_id, _Started(begin, frame.payload))
             started.opened = started.opened or frame.payload
         elif frame.kind is Kind.PART:
@@ -350,6 +357,11 @@ class SpoolReader:
         self._closed[exchange_id] = None
         if len(self._closed) > _REMEMBERED_CLOSED:
             self._closed.popitem(last=False)
+
+
+def _began(exchange_id: bytes) -> float:
+    """When an id was made, unix seconds."""
+    return int.from_bytes(exchange_id[:6]) / 1000
 
 
 def decode(ended: Ended) -> RawExchange:

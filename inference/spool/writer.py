@@ -32,6 +32,7 @@ from inference.spool.frames import (
     mark_again,
     segments,
 )
+from inference.spool.keys import Keys
 from inference.spool.recording import Entry, Recording, SpoolFailedError
 from inference.spool.tail import Tail
 
@@ -50,7 +51,7 @@ class Spool:
 
     ``sync`` makes a file's content durable; ``limit_bytes`` is how much may lie on disk before the spool
     counts as full. A segment that is not empty is left after ``segment_seconds``: what was stored long ago,
-    or is to be erased, does not stay on disk for want of traffic.
+    or is to be erased, does not stay on disk for want of traffic. With ``keys`` what is written is encrypted.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Spool:
         group_seconds: float = 0.005,
         lazy_seconds: float = 0.05,
         sync: Callable[[int], None] = os.fdatasync,
+        keys: Keys | None = None,
     ) -> None:
         self.directory = directory
         self.error = ""
@@ -91,6 +93,7 @@ class Spool:
         self._synced_at = 0.0
         self._group = 1
         self._packer = Packer()
+        self._keys = keys
 
     def start(self) -> None:
         """Take the spool, begin an epoch, start the thread. Call in the event loop.
@@ -274,9 +277,12 @@ class Spool:
         """Frames of entries, compressed in one call: one by one the thread would wait for the interpreter
         each time.
         """
-        payloads = self._packer.pack([plain for _, plain in laid])
+        payloads, epoch, keys = self._packer.pack([plain for _, plain in laid]), self.epoch, self._keys
         return [
-            (encode(one.kind, one.sequence, self.epoch, one.recording.exchange_id, payload), one.recording)
+            (
+                encode(one.kind, one.sequence, epoch, one.recording.exchange_id, payload, keys=keys),
+                one.recording,
+            )
             for (one, _), payload in zip(laid, payloads, strict=True)
         ]
 
@@ -322,7 +328,8 @@ class Spool:
         """Write down, durably, which exchanges were lost; for want of one, that there was none."""
         ids = list(self._dropped) or [_NOBODY]
         (payload,) = self._packer.pack([b""])
-        data = b"".join([encode(Kind.DROP, 0, self.epoch, exchange_id, payload) for exchange_id in ids])
+        frames = [encode(Kind.DROP, 0, self.epoch, one, payload, keys=self._keys) for one in ids]
+        data = b"".join(frames)
         self._tail.append_durably(data)
         self._dropped.clear()
 

@@ -20,7 +20,7 @@ import orjson
 
 from inference.drain import Drain
 from inference.exchange import parse
-from inference.spool import SpoolReader
+from inference.spool import Keys, SpoolReader
 from tests.faults.clients import Clients, Ledger
 from tests.faults.disk_model import WAYS, Disk, Step, read_log
 from tests.faults.stack import Stack, running
@@ -67,7 +67,7 @@ def cut_writer_and_drain(home: Path, seed: int, *, rounds: int, most_cuts: int, 
     for disk, store, acks, how in _cuts(folder.resolve(), steps, most_cuts, chance, found):
         with TemporaryDirectory() as place:
             disk.after_power_cut(Path(place), how, chance)
-            drain = Drain(Path(place), store.connect)
+            drain = Drain(Path(place), store.connect, keys=Keys.from_environment())
             while drain.step():
                 pass
             drain.close()
@@ -145,7 +145,7 @@ async def _load(stack: Stack, seconds: float, seed: int) -> Ledger:
 
 
 def _read(spool: Path, acknowledged: Sequence[str], ledger: Ledger, found: Cuts, how: str) -> None:
-    with SpoolReader(spool) as reader:
+    with SpoolReader(spool, Keys.from_environment()) as reader:
         given = [raw for _, raw in reader.read(1_000_000, max_bytes=1 << 40)]
     read = {raw.exchange_id: raw for raw in given}
     if len(read) != len(given):

@@ -25,7 +25,7 @@ import orjson
 from inference import clickhouse
 from inference.drain import Drain
 from inference.raw import RawExchange
-from inference.spool import Recording, Spool, SpoolFailedError
+from inference.spool import Keys, Recording, Spool, SpoolFailedError
 from tests.faults import recorder
 from tests.inference import spooled
 
@@ -89,13 +89,14 @@ class Workload:
     def __init__(self, folder: Path, chance: random.Random) -> None:
         self._folder, self._chance = folder, chance
         self._store = ModelStore()
+        self._keys = Keys.from_environment()
         self._long: list[tuple[RawExchange, Recording]] = []
         self._number = 0
 
     async def run(self, rounds: int) -> None:
         """Write and drain, starting both anew now and then."""
         self._start()
-        drain = Drain(self._folder, self._store.connect, batch=7)
+        drain = Drain(self._folder, self._store.connect, batch=7, keys=self._keys)
         for _ in range(rounds):
             calls = (self._exchange() for _ in range(self._chance.randint(1, 6)))
             for ended in await asyncio.gather(*calls, return_exceptions=True):
@@ -106,7 +107,8 @@ class Workload:
                 await asyncio.to_thread(drain.step)
             if self._chance.random() < 0.1:
                 drain.close()
-                drain = Drain(self._folder, self._store.connect, batch=self._chance.randint(2, 9))
+                size = self._chance.randint(2, 9)
+                drain = Drain(self._folder, self._store.connect, batch=size, keys=self._keys)
             if self._chance.random() < 0.1:
                 await self._spool.stop()
                 self._long.clear()
@@ -117,7 +119,9 @@ class Workload:
         drain.close()
 
     def _start(self) -> None:
-        self._spool = Spool(self._folder, segment_bytes=4000, lazy_seconds=0.002, sync=self._sync)
+        self._spool = Spool(
+            self._folder, segment_bytes=4000, lazy_seconds=0.002, sync=self._sync, keys=self._keys
+        )
         self._spool.start()
 
     def _sync(self, descriptor: int) -> None:

@@ -25,7 +25,10 @@ from inference.audit import Look
 from inference.clickhouse import Store, Unavailable
 from inference.drain import Drain
 from inference.models import Route
+from inference.quarantine import Quarantine
+from inference.raw import RawExchange
 from inference.rows import TABLES
+from inference.spool import KeyMissingError, Keys
 from tests import people
 from tests.clickhouse_fixture import ClickHouseProcess
 from tests.flywheel.desk import open_desk
@@ -321,6 +324,25 @@ def test_what_was_kept_aside_goes_by_its_route(store: Store, tmp_path: Path) -> 
     now += LOOK_SECONDS
     assert quarantine.expire() == 2
     assert names(folder) == sorted([*left, "3-0.json"])
+
+
+def test_what_was_kept_aside_encrypted_expires_with_its_key_only(store: Store, tmp_path: Path) -> None:
+    Route.objects.create(name="icd-chapter", bodies_days=10)
+    keys = Keys.parse("0f" * 32)
+    quarantine = Quarantine(tmp_path, keys)
+    for number, age in enumerate((9, 11)):
+        at_us = int((NOW - timedelta(days=age)).timestamp() * 1e6)
+        opened = {"route": "icd-chapter", "started_us": at_us}
+        quarantine.keep(RawExchange(str(number), 0, opened, b"", b"", {}), "as a test")
+    retention.run(NOW)
+    run_all()
+    for missing in (None, Keys.parse("a1" * 32)):
+        with pytest.raises(KeyMissingError, match=keys.ids[0]):
+            Aside(tmp_path, connect, keys=missing).expire()
+    drain = Drain(tmp_path, keys=keys)
+    drain.step()
+    drain.close()
+    assert names(tmp_path / "quarantine") == ["0-0.json"]
 
 
 def test_a_drain_lets_expire_what_it_kept_aside(store: Store, tmp_path: Path) -> None:

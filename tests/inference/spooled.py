@@ -13,7 +13,7 @@ import orjson
 from inference import events
 from inference.exchange import Exchange, parse
 from inference.raw import RawExchange
-from inference.spool import Spool
+from inference.spool import Keys, Spool
 from inference.uuid7 import Generator, uuid7
 
 WEIGHTS = "a1" * 32
@@ -112,13 +112,13 @@ def exchanges(numbers: Iterable[int], **changes: Any) -> list[Exchange]:
     return [parse(raw(number, **changes)) for number in numbers]
 
 
-def spool(directory: Path, raws: Iterable[RawExchange]) -> list[str]:
+def spool(directory: Path, raws: Iterable[RawExchange], keys: Keys | None = None) -> list[str]:
     """Write exchanges as one proxy process would, and let go of the spool. Returns their ids."""
-    return asyncio.run(_spool(directory, list(raws)))
+    return asyncio.run(_spool(directory, list(raws), keys))
 
 
-async def _spool(directory: Path, raws: list[RawExchange]) -> list[str]:
-    writer = Spool(directory)
+async def _spool(directory: Path, raws: list[RawExchange], keys: Keys | None) -> list[str]:
+    writer = Spool(directory, keys=keys)
     writer.start()
     for one in raws:
         recording = writer.record(UUID(one.exchange_id))

@@ -18,7 +18,7 @@ from inference.captured import CapturedTokens
 from inference.engine import endpoint, plugin
 from inference.engine.plugin import Capture
 from inference.engine.tag import KEY, Tag
-from inference.spool import SpoolReader
+from inference.spool import Keys, SpoolReader
 from tests.inference import tiny_vllm
 from tests.inference.tiny_vllm import Output, Sampling
 
@@ -96,6 +96,31 @@ async def test_a_tagged_request_is_captured_and_its_answer_shows_nothing(
     assert found.tokens.top_ids == [1, 2, 3, 4, 5, 7, 8, 9, 10, 11]
     assert found.prompt_ids == [5, 6]
     assert found.logprobs_mode == "raw_logprobs"
+
+
+async def test_with_a_key_the_engines_spool_is_encrypted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FLYWHEEL_SPOOL_KEY", "0f" * 32)
+    state = Front(monkeypatch).begin(Sampling(**tagged(5)))
+    tiny_vllm.step(state, Output([0], rows(0), finish="stop"))
+    assert Capture.recorder is not None
+    Capture.recorder.stop()
+    Capture.recorder = None
+    (segment,) = (tmp_path / "spool").glob("*.segment")
+    assert b"\x28\xb5\x2f\xfd" not in segment.read_bytes()
+    with SpoolReader(tmp_path / "spool", Keys.parse("0f" * 32)) as reader:
+        assert [captured.read(raw).tokens.ids for _, raw in reader.read(10)] == [[0]]
+
+
+async def test_a_bad_key_leaves_capture_off_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("FLYWHEEL_SPOOL_KEY", "hunter2")
+    Front(monkeypatch)
+    assert Capture.recorder is None
+    assert "64 hexadecimal digits" in Capture.why_not
+    assert "hunter2" not in caplog.text
 
 
 async def test_a_request_without_a_tag_is_left_as_it_is(front: Front, tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ async def _record(recorder: Recorder, count: int, *, prompt_ids: list[int] | Non
         one.end("stop", 2)
 
 
-def recorder(folder: Path, **limits: int) -> Recorder:
+def recorder(folder: Path, **limits: Any) -> Recorder:
     made = Recorder(folder, vllm="0.32.0", **limits)
     made.logprobs_mode = "raw_logprobs"
     return made

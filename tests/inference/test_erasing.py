@@ -12,10 +12,11 @@ import pytest
 import zstandard
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from inference import clickhouse, erased, erasing
+from inference import clickhouse, erased, erasing, quarantine
 from inference.clickhouse import Store
 from inference.drain import Drain
 from inference.raw import RawExchange
+from inference.spool import KeyMissingError, Keys
 from inference.uuid7 import uuid7
 from tests.clickhouse_fixture import ClickHouseProcess
 from tests.inference import spooled
@@ -87,8 +88,8 @@ def others() -> list[RawExchange]:
             application_spans("e" * 32, user_id="bob")]  # fmt: skip
 
 
-def drain(spool: Path) -> Drain:
-    made = Drain(spool)
+def drain(spool: Path, keys: Keys | None = None) -> Drain:
+    made = Drain(spool, keys=keys)
     try:
         while made.step():
             pass
@@ -168,6 +169,38 @@ def test_what_was_kept_aside_is_deleted_too(store: Store, tmp_path: Path) -> Non
     assert erasing.later(store, one) == 1
     (left,) = (tmp_path / "quarantine").glob("*.json")
     assert orjson.loads(left.read_bytes())["opened"]["user"] == "bob"
+
+
+def test_of_an_encrypted_spool_it_is_dropped_and_deleted_too(store: Store, tmp_path: Path) -> None:
+    keys, broken, other = Keys.parse("0f" * 32), spooled.raw(1, user=MARK), spooled.raw(2, user="bob")
+    del broken.opened["route"], other.opened["route"]
+    spooled.spool(tmp_path, [broken, other], keys)
+    assert drain(tmp_path, keys).status.quarantined == 2
+    erasing.announce(store, one := wish())
+    late, before = theirs(), rows(store)
+    spooled.spool(tmp_path, late, keys)
+    assert drain(tmp_path, keys).status.quarantined == 1
+    (left,) = (tmp_path / "quarantine").glob("*.json")
+    assert quarantine.content(left, keys)["opened"]["user"] == "bob"
+    after = rows(store)
+    assert [after[name] - before[name] for name in ("exchanges", "facts", "tokens", "events")] == [0] * 4
+    assert erasing.later(store, one) == 6
+
+
+def test_what_is_kept_aside_under_a_key_that_is_gone_stops_the_drain_that_must_erase_it(
+    store: Store, tmp_path: Path
+) -> None:
+    broken = spooled.raw(1, user=MARK)
+    del broken.opened["route"]
+    spooled.spool(tmp_path, [broken], old := Keys.parse("0f" * 32))
+    assert drain(tmp_path, old).status.quarantined == 1
+    erasing.announce(store, wish())
+    (left,) = (tmp_path / "quarantine").glob("*.json")
+    for keys in (None, Keys.parse("a1" * 32)):
+        with pytest.raises(KeyMissingError, match=f"{left} is encrypted under key {old.ids[0]}"):
+            drain(tmp_path, keys)
+        assert left.exists()
+    assert drain(tmp_path, Keys.parse("a1" * 32 + " " + "0f" * 32)).status.quarantined == 0
 
 
 def test_no_byte_of_it_is_left_on_the_stores_disk(

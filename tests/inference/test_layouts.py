@@ -63,7 +63,7 @@ def test_the_second_stream_of_a_model_learns_nothing_anew(name: str, monkeypatch
 
 @given(st.text(max_size=9), st.integers(-9, 2**70))
 def test_whatever_its_id_and_time_a_stream_comes_out_as_if_it_were_alone(ident: str, created: int) -> None:
-    head = {"id": ident, "created": created}
+    head: dict[str, Any] = {"id": ident, "created": created}
     try:
         events = [event(**head), event(**head), event("stop", **head), b"data: [DONE]\n\n"]
     except TypeError:  # a number or a text that is none in JSON

@@ -27,6 +27,20 @@ def test_what_is_no_number_ends_the_start_with_one_line(
     assert capsys.readouterr().err == f"proxy: {name} is no number above zero: {given!r}\n"
 
 
+def test_a_bad_key_of_the_spool_ends_the_start_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FLYWHEEL_HOME", str(tmp_path))
+    monkeypatch.setenv("FLYWHEEL_SPOOL_KEY", "hunter2")
+    monkeypatch.setattr("sys.argv", ["proxy"])
+    monkeypatch.setattr("inference.memory.give_back", lambda: None)
+    monkeypatch.setattr("inference.proxy.Proxy", None)  # none is made
+    assert proxy.main() == 2
+    said = "a key of FLYWHEEL_SPOOL_KEY or FLYWHEEL_SPOOL_KEY_FILE is not 64 hexadecimal digits"
+    assert capsys.readouterr().err == f"proxy: {said}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_numbers_are_read_and_no_health_checks_are_a_wish(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLYWHEEL_HEALTH_SECONDS", "0")
     monkeypatch.setenv("FLYWHEEL_STALLED_SECONDS", "2.5")
