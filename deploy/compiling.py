@@ -33,7 +33,6 @@ MODULES = (
     "spool/frames",
     "spool/recording",
     "spool/writer",
-    "sse",
     "surfaces/surface",
     "tallies",
     "upstream",

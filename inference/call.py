@@ -21,7 +21,14 @@ from inference.engine.tag import Tag
 from inference.errors import Refusal
 from inference.follower import Follower
 from inference.http1.client import Client, Header
-from inference.http1.failures import BrokenOffError, ClientLeftError, SilentError, TooLargeError, TooSlowError
+from inference.http1.failures import (
+    BrokenOffError,
+    ClientLeftError,
+    SilentError,
+    TooLargeError,
+    TooSlowError,
+    UnreachableError,
+)
 from inference.http1.request import Request
 from inference.layouts import Layouts
 from inference.metrics import Metrics
@@ -32,7 +39,7 @@ from inference.spool import Spool, SpoolFailedError
 from inference.sse import StreamError, event
 from inference.surfaces import Surface
 from inference.surfaces.surface import MOST_LOGPROBS
-from inference.upstream import Reached, UnreachableError, Upstreams
+from inference.upstream import Reached, Upstreams
 
 log = logging.getLogger(__name__)
 _CLIENT_LEFT = 499

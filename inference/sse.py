@@ -13,7 +13,7 @@ MOST_BYTES = 32 << 20
 """The longest event that is taken for one."""
 
 
-class StreamError(Exception):
+class StreamError(ValueError):
     """What came is no event stream."""
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from inference import balance as balancing
 from inference.balance import Health
 from inference.http1.channel import Origin, Response
-from inference.http1.failures import BrokenOffError, ConnectError, SilentError
+from inference.http1.failures import BrokenOffError, ConnectError, SilentError, UnreachableError
 from inference.http1.pool import Pool
 from inference.metrics import Metrics
 from inference.routing import Balance, Upstream
@@ -30,17 +30,6 @@ _BACKOFF_SECONDS = 0.05
 """Before the second try after such an answer; doubled before the third."""
 _ROOM_SECONDS = 1.0
 """How long a busy replica is passed over when it does not say."""
-
-
-class UnreachableError(Exception):
-    """No replica answered; ``tried`` says what each one did."""
-
-    def __init__(self, tried: list[dict[str, str]], *, timed_out: bool) -> None:
-        super().__init__(
-            "; ".join(f"{one['upstream']}: {one['why']}" for one in tried) or "no engine serves it"
-        )
-        self.tried = tried
-        self.timed_out = timed_out
 
 
 @dataclass(slots=True)

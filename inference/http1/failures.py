@@ -23,3 +23,14 @@ class BrokenOffError(ConnectionError):
 
 class SilentError(TimeoutError):
     """Nothing came from an engine for too long."""
+
+
+class UnreachableError(RuntimeError):
+    """No replica answered; ``tried`` says what each one did."""
+
+    def __init__(self, tried: list[dict[str, str]], *, timed_out: bool) -> None:
+        super().__init__(
+            "; ".join(f"{one['upstream']}: {one['why']}" for one in tried) or "no engine serves it"
+        )
+        self.tried = tried
+        self.timed_out = timed_out

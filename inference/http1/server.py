@@ -47,7 +47,8 @@ class Server:
         """The header, of this second."""
         self._uploads = 0
         self._waiting: deque[tuple[int, Request, asyncio.Future[None]]] = deque()
-        self._listening: asyncio.Server | None = None
+        self._listening: Any = None
+        """An asyncio.Server, but for uvloop's own sockets."""
         self._empty = asyncio.Event()
         self._tick: asyncio.TimerHandle | None = None
 
@@ -55,8 +56,7 @@ class Server:
     def port(self) -> int:
         """Where it listens."""
         assert self._listening is not None
-        sockets: Any = self._listening.sockets  # uvloop's is a list
-        return int(sockets[0].getsockname()[1])
+        return int(self._listening.sockets[0].getsockname()[1])
 
     def now(self) -> float:
         """The loop's clock, in seconds."""

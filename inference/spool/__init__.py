@@ -6,11 +6,11 @@ and one drain reads it (reader.py). Where an operator gives keys it is encrypted
 nothing of what the bytes mean.
 """
 
-from inference.spool.files import SpoolBusyError
+from inference.spool.files import SpoolBusyError, SpoolFailedError
 from inference.spool.frames import Damage, Position
 from inference.spool.keys import KeyMissingError, Keys
 from inference.spool.reader import SpoolReader
-from inference.spool.recording import Recording, SpoolFailedError
+from inference.spool.recording import Recording
 from inference.spool.writer import Spool
 
 __all__ = [

@@ -5,6 +5,10 @@ import os
 from pathlib import Path
 
 
+class SpoolFailedError(RuntimeError):
+    """The disk does not take what must be kept; says why."""
+
+
 class SpoolBusyError(RuntimeError):
     """Another process owns this end of the spool."""
 

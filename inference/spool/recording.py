@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
+from inference.spool.files import SpoolFailedError
 from inference.spool.frames import Kind
 
 PART_BYTES = 64 << 10
@@ -21,10 +22,6 @@ class Taker(Protocol):
     """Why it takes nothing now; empty when all is well."""
 
     def append(self, entry: "Entry") -> None: ...
-
-
-class SpoolFailedError(Exception):
-    """The disk does not take what must be kept; says why."""
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from uuid import UUID
 
 import orjson
 
-from inference.spool.files import lock, make_directory
+from inference.spool.files import SpoolFailedError, lock, make_directory
 from inference.spool.frames import (
     Kind,
     Packer,
@@ -33,7 +33,7 @@ from inference.spool.frames import (
     segments,
 )
 from inference.spool.keys import Keys
-from inference.spool.recording import Entry, Recording, SpoolFailedError
+from inference.spool.recording import Entry, Recording
 from inference.spool.tail import Tail
 
 log = logging.getLogger(__name__)

@@ -248,6 +248,7 @@ def test_recorded_streams_come_out_the_same_however_they_are_cut(name: str, size
     assert values(held) == values(expected_held)
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("name", STREAMED)
 def test_the_layout_of_a_real_stream_is_learned(name: str) -> None:
     """Otherwise all the tests here compare the slow way with itself."""

@@ -404,6 +404,7 @@ def _no_space(descriptor: int) -> None:
     raise OSError(28, "No space left on device")
 
 
+@pytest.mark.interpreted
 async def test_what_cannot_be_encoded_costs_itself_alone(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

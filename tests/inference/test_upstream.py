@@ -9,9 +9,10 @@ import orjson
 import pytest
 
 from inference.balance import ERRORS_IN_A_ROW, FIRST_PAUSE
+from inference.http1.failures import UnreachableError
 from inference.metrics import Metrics
 from inference.routing import Upstream
-from inference.upstream import Reached, UnreachableError, Upstreams
+from inference.upstream import Reached, Upstreams
 from tests.inference.double import Engine, call, free_port, reply, serving
 
 PATH = "/v1/chat/completions"
