@@ -1,8 +1,9 @@
-"""Compiles the hot path into the wheel: mypyc makes C of the modules below, Cython of two searches in them.
+"""Compiles the hot path into the wheel: mypyc makes C of the modules that pyproject.toml
+names, Cython of the two searches in them.
 
 The sources stay what they are, and run without this where no C compiler is: the same, slower. So nothing is
 compiled where one works on them, only into the wheel that `pip install .` makes. FLYWHEEL_COMPILE=0 leaves
-it out, 1 insists on it. As a script it compiles the folder that it is given, in place.
+it out, 1 insists on it. As a script it compiles the modules that it is given, in the current folder.
 """
 
 import os
@@ -16,29 +17,6 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-MODULES = (
-    "allowance",
-    "call",
-    "capture",
-    "cutting",
-    "headers",
-    "http1/channel",
-    "http1/client",
-    "http1/pool",
-    "http1/request",
-    "http1/server",
-    "layouts",
-    "record",
-    "relay",
-    "spool/frames",
-    "spool/recording",
-    "spool/writer",
-    "surfaces/surface",
-    "tallies",
-    "upstream",
-    "uuid7",
-)
-"""What runs for each request, less what another compiled module does not make faster."""
 SEARCHES = "inference/_cutting.pyx"
 REQUIRES = ["cython==3.3.1", "mypy==2.4.1", "setuptools==80.9.0"]
 _MYPY = "[mypy]\nignore_missing_imports = True\nfollow_imports = silent\n"
@@ -53,25 +31,26 @@ def missing() -> str:
     return "" if headers.exists() else f"no headers of Python ({headers})"
 
 
-def compile_in(root: Path) -> list[Path]:
-    """Compile the modules of a tree beside their sources; what was made, by its path in the tree."""
+def compile_in(root: Path, modules: list[str]) -> list[Path]:
+    """Compile modules of a tree beside their sources; what was made, by its path in the tree."""
     (root / "mypy.ini").write_text(_MYPY)
-    subprocess.run([sys.executable, str(Path(__file__).resolve()), str(root)], cwd=root, check=True)
+    subprocess.run([sys.executable, str(Path(__file__).resolve()), *modules], cwd=root, check=True)
     shutil.rmtree(root / "build")
     return sorted(path.relative_to(root) for path in root.rglob("*.so"))
 
 
-def _build() -> None:
+def _build(modules: list[str]) -> None:
     """In the current folder."""
     from Cython.Build import cythonize
     from mypyc.build import mypycify
     from setuptools import Distribution, Extension
 
-    modules = mypycify([f"inference/{name}.py" for name in MODULES], opt_level="3", debug_level="0")
+    paths = [f"{name.replace('.', '/')}.py" for name in modules]
+    compiled = mypycify(paths, opt_level="3", debug_level="0")
     name = SEARCHES.removesuffix(".pyx").replace("/", ".")
     gnu = [("_GNU_SOURCE", "1")]
     searches = cythonize([Extension(name, [SEARCHES], define_macros=gnu, extra_compile_args=["-O3"])])
-    made = Distribution({"name": "flywheel", "packages": [], "ext_modules": [*modules, *searches]})
+    made = Distribution({"name": "flywheel", "packages": [], "ext_modules": [*compiled, *searches]})
     command: Any = made.get_command_obj("build_ext")
     command.inplace, command.parallel = True, os.cpu_count()
     command.ensure_finalized()
@@ -97,7 +76,7 @@ class Compiling(BuildHookInterface[Any]):
         ignored = shutil.ignore_patterns("__pycache__", "*.so", "migrations")
         shutil.copytree(Path(self.root, "inference"), root / "inference", ignore=ignored)
         try:
-            made = compile_in(root)
+            made = compile_in(root, self.config["modules"])
         except subprocess.CalledProcessError as error:
             if _wish() == "1":
                 raise
@@ -127,5 +106,4 @@ def _wish() -> str:
 
 
 if __name__ == "__main__":
-    os.chdir(sys.argv[1])
-    _build()
+    _build(sys.argv[1:])

@@ -15,7 +15,8 @@ from bench.proxy.measure import KINDS, Bench
 from bench.proxy.ours import NotCapturedError
 from bench.proxy.peers import PEERS
 from bench.proxy.processes import DidNotStartError
-from flywheel.local.home import Home
+from flywheel.local import compiled
+from flywheel.local.home import ROOT, Home
 from flywheel.local.installing import InstallError
 
 PARTS = ("json", "stream", "off", "latency", "paced", "memory", "scaling")
@@ -40,6 +41,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=5.0, help="of one measurement")
     parser.add_argument("--rounds", type=int, default=3, help="turns that ratios are the median of")
     parser.add_argument("--profile", action="store_true", help="say where the time goes instead")
+    parser.add_argument("--interpreted", action="store_true", help="ours as it runs without a C compiler")
     return parser.parse_args(arguments)
 
 
@@ -73,8 +75,9 @@ def main(arguments: list[str]) -> int:
             install.python_packages()
         missing = install.peers(options.peers)
         home = Home.open(os.environ)
+        code = ROOT if options.interpreted else compiled.make(home)
         with tempfile.TemporaryDirectory(prefix="bench-", dir=home.root) as folder:
-            bench = Bench(Path(folder), options.seconds, options.rounds)
+            bench = Bench(Path(folder), code, options.seconds, options.rounds)
             try:
                 if options.profile:
                     print(bench.profile([part for part in options.only if part in KINDS]))

@@ -24,10 +24,13 @@ _WARM_SECONDS = 1.0
 
 
 class Bench:
-    """The canned engines, ours and the peers that could be started, in a folder of their own."""
+    """The canned engines, ours and the peers that could be started, in a folder of their own.
 
-    def __init__(self, folder: Path, seconds: float, rounds: int) -> None:
-        self.folder, self._seconds, self._rounds = folder, seconds, rounds
+    ``code`` is the folder whose proxy is ours.
+    """
+
+    def __init__(self, folder: Path, code: Path, seconds: float, rounds: int) -> None:
+        self.folder, self._code, self._seconds, self._rounds = folder, code, seconds, rounds
         self._on, self._rest = cores()
         os.sched_setaffinity(0, self._rest)
         self._made = 0
@@ -211,7 +214,7 @@ class Bench:
     def _ours(self, on: set[int] | None = None) -> Iterator[Ours]:
         """A proxy with an empty spool, for as long as it is needed."""
         home = self._new_folder("ours")
-        ours = Ours(home, self._canned, self._burst, self._paced_large, on or self._on)
+        ours = Ours(home, self._canned, self._burst, self._paced_large, on=on or self._on, code=self._code)
         try:
             yield ours
         finally:

@@ -48,7 +48,10 @@ def snapshot(ports: dict[str, int]) -> bytes:
 class Ours:
     """One proxy process with a home and a spool of its own."""
 
-    def __init__(self, home: Path, canned: Canned, burst: int, paced: int, on: set[int]) -> None:
+    def __init__(
+        self, home: Path, canned: Canned, burst: int, paced: int, *, on: set[int], code: Path
+    ) -> None:
+        """``code``: the folder whose code is run."""
         self.port, self.home = free_port(), home
         routes = {
             "json": canned.large_json,
@@ -67,7 +70,7 @@ class Ours:
             "FLYWHEEL_SPOOL": str(home / "spool"),
             "FLYWHEEL_WEB_URL": f"http://127.0.0.1:{free_port()}",
         }
-        self.process = Process("flywheel", command, log=home / "said.log", on=on, env=env)
+        self.process = Process("flywheel", command, log=home / "said.log", on=on, env=env, folder=code)
         self.process.wait_for(self.port)
 
     def request(self, route: str) -> Request:
