@@ -36,6 +36,31 @@ _QUICKLY = (
 what they import takes seconds. `test` does it all."""
 
 
+_HOT = (
+    "tests/inference/http1",
+    "tests/faults/test_endings.py",
+    *(
+        f"tests/inference/test_{name}.py"
+        for name in (
+            *("allowance", "capture", "capture_engine", "compiled", "counters", "cutting", "cycles"),
+            *(
+                "engine_record",
+                "following",
+                "intake",
+                "kept",
+                "layouts",
+                "policies",
+                "proxy",
+                "spool",
+                "surfaces",
+            ),
+            *("tallies", "upstream", "uuid7"),
+        )
+    ),
+)
+"""Of every module that is compiled, and of the whole that they make."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """A command, and the stages (by name) without which it is not run."""
@@ -67,7 +92,10 @@ STAGES: dict[str, list[Stage]] = {
     "check": [
         Stage("set up", (*_INSTALL, "web"), needs=()),
         *LINT,
-        Stage("fast tests", (*_PYTEST, *_QUICKLY, "-m", "not slow and not browser and not wheel")),
+        Stage(
+            "fast tests",
+            (*_PYTEST, *_QUICKLY, "-m", "not slow and not browser and not wheel and not compiled"),
+        ),
     ],
     "test": [
         Stage(_NODE, (*_INSTALL, "node"), needs=(), beside=True),
@@ -76,7 +104,26 @@ STAGES: dict[str, list[Stage]] = {
         *LINT,
         Stage(
             "unit and integration tests",
-            (*_PYTEST, *_BY_THREE, "-m", "not browser and not wheel", "--ignore=tests/clients"),
+            (
+                *_PYTEST,
+                *_BY_THREE,
+                "-m",
+                "not browser and not wheel and not compiled",
+                "--ignore=tests/clients",
+            ),
+        ),
+        Stage(
+            "the hot path, compiled",
+            (
+                _PYTHON,
+                "-m",
+                "flywheel.local.compiled",
+                *_PYTEST[1:],
+                *_BY_THREE,
+                "-m",
+                "not interpreted",
+                *_HOT,
+            ),
         ),
         Stage("clients that people use", (*_PYTEST, "tests/clients"), needs=("set up", _NODE)),
         Stage("browser tests", (*_PYTEST, "-n", "2", "-m", "browser"), needs=("set up", _NODE)),
