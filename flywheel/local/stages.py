@@ -36,6 +36,8 @@ _QUICKLY = (
 what they import takes seconds. `test` does it all."""
 
 
+_HERE = "not browser and not wheel and not compiled"
+_COMPILED = (_PYTHON, "-m", "flywheel.local.compiled", *_PYTEST[1:])
 _HOT = (
     "tests/inference/http1",
     "tests/faults/test_endings.py",
@@ -94,7 +96,7 @@ STAGES: dict[str, list[Stage]] = {
         *LINT,
         Stage(
             "fast tests",
-            (*_PYTEST, *_QUICKLY, "-m", "not slow and not browser and not wheel and not compiled"),
+            (*_PYTEST, *_QUICKLY, "-m", f"not slow and {_HERE}"),
         ),
     ],
     "test": [
