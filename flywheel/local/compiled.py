@@ -52,7 +52,7 @@ def make(home: Home) -> Path:
 
 def _compile(home: Home) -> Path:
     """The wheel that holds what was compiled."""
-    others = (_SEARCHES, "deploy/compiling.py", "pyproject.toml")
+    others = (_SEARCHES, "deploy/compiling.py")
     inputs = installing.hash_of(*(ROOT / one for one in (*modules(), *map(Path, others))))
     folder = home.root / "compiled-wheel"
     if not installing.is_done(folder, inputs):

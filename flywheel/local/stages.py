@@ -34,31 +34,28 @@ _QUICKLY = (
 )
 """Tables as the models say; fewer generated examples; and folders left unread in which nothing is fast, since
 what they import takes seconds. `test` does it all."""
-
-
 _HERE = "not browser and not wheel and not compiled"
 _COMPILED = (_PYTHON, "-m", "flywheel.local.compiled", *_PYTEST[1:])
+_HOT_NAMES = (
+    *("allowance", "capture", "capture_engine", "compiled", "counters", "cutting", "cycles", "engine_record"),
+    *(
+        "following",
+        "intake",
+        "kept",
+        "layouts",
+        "policies",
+        "proxy",
+        "spool",
+        "surfaces",
+        "tallies",
+        "upstream",
+    ),
+    "uuid7",
+)
 _HOT = (
     "tests/inference/http1",
     "tests/faults/test_endings.py",
-    *(
-        f"tests/inference/test_{name}.py"
-        for name in (
-            *("allowance", "capture", "capture_engine", "compiled", "counters", "cutting", "cycles"),
-            *(
-                "engine_record",
-                "following",
-                "intake",
-                "kept",
-                "layouts",
-                "policies",
-                "proxy",
-                "spool",
-                "surfaces",
-            ),
-            *("tallies", "upstream", "uuid7"),
-        )
-    ),
+    *(f"tests/inference/test_{name}.py" for name in _HOT_NAMES),
 )
 """Of every module that is compiled, and of the whole that they make."""
 

@@ -24,6 +24,7 @@ MADE = Cut(
     b']},"finish_reason":null,"token_ids":[',
     b',"logprobs":null,"finish_reason":null,"token_ids":null}]}\n\n',
 )
+LOGPROBS = b',"logprobs":{"content":['
 PIECES = (
     *(
         MADE.head,
@@ -32,7 +33,7 @@ PIECES = (
         b',"delta":{}',
         b',"delta":{"content":"',
         b'"}',
-        b',"logprobs":{"content":[',
+        LOGPROBS,
     ),
     *(b"]}]}\n\n", b"]", b"{", b"}", b"7,8", b'"index":', b"x", b"\n", b"\r", b'"'),
     *(text.encode() for text in HOSTILE),
@@ -48,8 +49,7 @@ WHOLE = st.lists(
     max_size=6,
 ).map(
     lambda events: b"".join(
-        b"%b%b%b%b%b%b%b]}]}\n\n"
-        % (MADE.head, index, delta, b',"logprobs":{"content":[', inner, MADE.tail, ids)
+        b"%b%b%b%b%b%b%b]}]}\n\n" % (MADE.head, index, delta, LOGPROBS, inner, MADE.tail, ids)
         for index, delta, inner, ids in events
     )
 )
