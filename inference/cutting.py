@@ -43,6 +43,8 @@ def _compiled() -> Any:
 
 _COMPILED = _compiled()
 """The searches in C, where the hot path is compiled."""
+IS_COMPILED = _COMPILED is not None
+"""Whether it is."""
 
 
 def rename(answer: bytes, model: bytes) -> bytes:

@@ -29,6 +29,7 @@ from inference import errors, headers, memory
 from inference.call import Call, Room
 from inference.checks import Checks
 from inference.counters import Counters
+from inference.cutting import IS_COMPILED
 from inference.errors import Refusal
 from inference.follower import Follower
 from inference.http1.client import Client
@@ -337,6 +338,7 @@ def main() -> int:
     except ValueError as error:
         print(f"proxy: {error}", file=sys.stderr)
         return 2
+    log.info("the hot path is %s", "compiled" if IS_COMPILED else "interpreted")
     if settings.spool_keys is not None:
         log.info("the spool is encrypted under key %s", settings.spool_keys.ids[0])
     proxy = Proxy(settings)

@@ -41,6 +41,21 @@ def test_a_bad_key_of_the_spool_ends_the_start_with_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("compiled", "said"), [(True, "compiled"), (False, "interpreted")])
+def test_the_first_line_says_whether_the_hot_path_is_compiled(
+    *, compiled: bool, said: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("sys.argv", ["proxy"])
+    monkeypatch.setattr("inference.memory.give_back", lambda: None)
+    monkeypatch.setattr("inference.proxy.IS_COMPILED", compiled)
+    monkeypatch.setattr("inference.proxy.Proxy", lambda _: None)
+    monkeypatch.setattr("inference.proxy._serve", lambda *_, **__: None)
+    monkeypatch.setattr("uvloop.run", lambda _: None)
+    with caplog.at_level("INFO"):
+        assert proxy.main() == 0
+    assert caplog.messages == [f"the hot path is {said}"]
+
+
 def test_numbers_are_read_and_no_health_checks_are_a_wish(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLYWHEEL_HEALTH_SECONDS", "0")
     monkeypatch.setenv("FLYWHEEL_STALLED_SECONDS", "2.5")
