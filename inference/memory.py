@@ -4,12 +4,12 @@ import ctypes
 
 # glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_LARGE, _KEPT = 256 << 10, 1 << 20
+_LARGE, _KEPT = 256 << 10, 4 << 20
 
 
 def give_back() -> None:
     """From now on pieces of 256 KiB and more are mapped one by one and unmapped when they are free, and at
-    most 1 MiB stays at the heap's end. glibc would let both bounds grow with the first large piece that is
+    most 4 MiB stay at the heap's end. glibc would let both bounds grow with the first large piece that is
     freed, and keep the rest for good. Other C libraries have no such bounds: there nothing happens.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -10,7 +10,6 @@ import os
 import random
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
 
 from inference import balance as balancing
 from inference.balance import Health
@@ -32,15 +31,15 @@ _ROOM_SECONDS = 1.0
 """How long a busy replica is passed over when it does not say."""
 
 
-@dataclass(slots=True)
 class Reached:
     """An answer whose head has come. ``Upstreams.leave`` must follow."""
 
-    response: Response
-    upstream: Upstream
-    health: Health
-    tried: list[dict[str, str]] = field(default_factory=list)
-    """Replicas asked before, and why they did not answer."""
+    def __init__(
+        self, response: Response, upstream: Upstream, health: Health, tried: Sequence[dict[str, str]] = ()
+    ) -> None:
+        self.response, self.upstream, self.health = response, upstream, health
+        self.tried = list(tried)
+        """Replicas asked before, and why they did not answer."""
 
 
 class Upstreams:

@@ -33,6 +33,8 @@ _ID_OFFSET = _HEADER.size - 20
 MAGIC = b"\xf1FW\x01"
 _NAME = re.compile(r"^([0-9a-f]{16})-([0-9]{8})\.segment$")
 _SEARCH_BYTES = 1 << 20
+_LEVEL = -1
+"""zstd's first fast one: what lies in a spool lies there for seconds, and each call pays for it."""
 
 
 class Kind(IntEnum):
@@ -138,7 +140,7 @@ class Packer:
     """Makes payloads. One a thread: the compressor is not safe to share."""
 
     def __init__(self) -> None:
-        compressor = zstandard.ZstdCompressor(level=1)
+        compressor = zstandard.ZstdCompressor(level=_LEVEL)
         self._compress = compressor.multi_compress_to_buffer
         self._nothing = compressor.compress(b"")
 

@@ -5,7 +5,6 @@ Used from the event loop; what becomes of its entries is the writer's matter (wr
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -24,19 +23,28 @@ class Taker(Protocol):
     def append(self, entry: "Entry") -> None: ...
 
 
-@dataclass(slots=True)
 class Entry:
-    """One frame to be, and who waits for it."""
+    """One frame to be, and who waits for it. Written out: what a dataclass is given is not compiled."""
 
-    recording: "Recording"
-    kind: Kind
-    sequence: int
-    header: dict[str, Any] | None
-    body: bytes
-    waiter: asyncio.Future[None] | None
-    """Set when somebody waits until this and all before it is durable."""
-    on_loss: Callable[[], None] | None = None
-    """Called in the spool's thread when the exchange is lost although nobody waits to be told."""
+    __slots__ = ("body", "header", "kind", "on_loss", "recording", "sequence", "waiter")
+
+    def __init__(
+        self,
+        recording: "Recording",
+        kind: Kind,
+        sequence: int,
+        header: dict[str, Any] | None,
+        body: bytes,
+        *,
+        waiter: asyncio.Future[None] | None,
+        on_loss: Callable[[], None] | None,
+    ) -> None:
+        self.recording, self.kind, self.sequence = recording, kind, sequence
+        self.header, self.body = header, body
+        self.waiter = waiter
+        """Set when somebody waits until this and all before it is durable."""
+        self.on_loss = on_loss
+        """Called in the spool's thread when the exchange is lost although nobody waits to be told."""
 
     @property
     def size(self) -> int:
@@ -113,4 +121,4 @@ class Recording:
         on_loss: Callable[[], None] | None = None,
     ) -> None:
         sequence, self._sequence = self._sequence, self._sequence + 1
-        self._spool.append(Entry(self, kind, sequence, header, body, waiter, on_loss))
+        self._spool.append(Entry(self, kind, sequence, header, body, waiter=waiter, on_loss=on_loss))

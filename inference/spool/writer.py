@@ -73,7 +73,8 @@ class Spool:
         self.commits = 0
         self._queue_bytes = queue_bytes
         self._group_seconds, self._lazy_seconds = group_seconds, lazy_seconds
-        self._wake = threading.Condition()
+        self._lock = threading.Lock()
+        self._wake = threading.Condition(self._lock)
         self._queue: deque[Entry] = deque()
         self._queued = 0
         self._waiting = 0
@@ -154,7 +155,7 @@ class Spool:
 
     def append(self, entry: Entry) -> None:
         """Queue an entry for the thread."""
-        with self._wake:
+        with self._lock:  # less than the condition's own way in
             self._queue.append(entry)
             self._queued += entry.size
             if entry.waiter is not None:

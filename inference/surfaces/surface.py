@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
@@ -16,8 +16,7 @@ MOST_LOGPROBS = 20
 """What vLLM gives at most unless it is told otherwise."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hidden:
+class Hidden(NamedTuple):
     """What was added to a request, so that it goes from the answer."""
 
     logprobs: bool = False
@@ -26,8 +25,7 @@ class Hidden:
     """Only a stream's own event of usage."""
 
 
-@dataclass(frozen=True, slots=True)
-class Added:
+class Added(NamedTuple):
     """What capture asks an engine for beyond the client's wish."""
 
     fields: Message
