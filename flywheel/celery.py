@@ -49,6 +49,7 @@ app.conf.beat_schedule = {
         "schedule": 15.0,
         "options": {"expires": 15},
     },
+    "check-modes": {"task": "flywheel.check_modes", "schedule": 60.0, "options": {"expires": 60}},
     # After Redis was wiped, a budget is as it was within two of these.
     "rebuild-budgets": {"task": "flywheel.rebuild_budgets", "schedule": 60.0, "options": {"expires": 60}},
 }

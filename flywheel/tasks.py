@@ -8,7 +8,7 @@ from annotations import mirror, sampling
 from flywheel import datasets, erasure, evaluation, jobs, retention, rollout, suggesting, training
 from flywheel.celery import app
 from flywheel.models import Job
-from inference import budgets
+from inference import budgets, mode_checks
 from inference.clickhouse import Unavailable
 
 log = logging.getLogger(__name__)
@@ -62,6 +62,12 @@ def rebuild_budgets() -> None:
         budgets.rebuild()
     except (redis.RedisError, Unavailable) as error:
         log.warning("budgets were not looked up: %s", error)
+
+
+@app.task(name="flywheel.check_modes")
+def check_modes() -> None:
+    """Ask engines for their logprobs mode, each once an hour."""
+    mode_checks.check_due()
 
 
 @app.task(name="flywheel.erase_late_arrivals")

@@ -1,44 +1,124 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The two searches of inference.cutting in C, for where the hot path is compiled (deploy/compiling.py).
+"""The searches of inference.cutting in C, for where the hot path is compiled (deploy/compiling.py).
 
 They give what their namesakes in Python give, on any bytes: tests/inference/test_compiled.py compares them.
 """
 
-from libc.string cimport memchr, memcmp
+from libc.string cimport memchr, memcmp, memcpy
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
 cdef extern from "string.h" nogil:
     void *memmem(const void *where, size_t size, const void *what, size_t length)
-    void *memrchr(const void *where, int what, size_t size)
 
-
-cdef const char *last_next(const char *begin, const char *end) noexcept nogil:
-    """Where the last ``]},"`` within begins; NULL when there is none."""
-    cdef const char *at
-    end -= 3
-    while end > begin:
-        at = <const char *> memrchr(begin, c']', end - begin)
-        if at == NULL:
-            return NULL
-        if at[1] == c'}' and at[2] == c',' and at[3] == c'"':
-            return at
-        end = at
-    return NULL
+cdef extern from *:
+    """
+    #if defined(__x86_64__) && defined(__GLIBC__)
+    __attribute__((target_clones("avx2", "default")))
+    #endif
+    static const char *next_name(const char *at, const char *stop) {
+        /* Two of the four bytes at once: hardly any other place has both, and a compiler makes vectors of it. */
+        for (; stop - at >= 64 + 3; at += 64) {
+            unsigned char both = 0;
+            for (int i = 0; i < 64; i++)
+                both |= (at[i] == ']') & (at[i + 3] == '"');
+            for (int i = 0; both && i < 64; i++)
+                if (at[i] == ']' && at[i + 1] == '}' && at[i + 2] == ',' && at[i + 3] == '"')
+                    return at + i;
+        }
+        for (; stop - at >= 4; at++)
+            if (at[0] == ']' && at[1] == '}' && at[2] == ',' && at[3] == '"')
+                return at;
+        return NULL;
+    }
+    """
+    const char *next_name(const char *at, const char *stop) noexcept nogil
 
 
 cdef const char *end_of_logprobs(const char *begin, const char *end) noexcept nogil:
     """As ``cutting._end``; NULL for -1."""
-    cdef const char *first = last_next(begin, end)
-    cdef const char *before = first
-    while before != NULL:
-        first = before
-        before = last_next(begin, first + 3)
+    cdef const char *first = next_name(begin, end)
     if first == NULL:
         return NULL
     if memchr(begin, c'x', first - begin) != NULL:
         if memmem(begin, first - begin, <const char *> b'"index":', 8) != NULL:
             return NULL
     return first
+
+
+cdef bytes room(Py_ssize_t size):
+    """For an answer with nulls in it: one may be two bytes longer than what it stands for, beside ten that stay."""
+    return PyBytes_FromStringAndSize(NULL, size + size // 4)
+
+
+cdef char *added(char *to, const char *begin, const char *end) noexcept nogil:
+    """What stands after a piece that was copied, and ``null`` behind it."""
+    memcpy(to, begin, end - begin)
+    memcpy(to + (end - begin), <const char *> b"null", 4)
+    return to + (end - begin) + 4
+
+
+def without_logprobs(bytes answer not None):
+    """As ``cutting.without_logprobs``."""
+    cdef const char *at = PyBytes_AS_STRING(answer)
+    cdef const char *stop = at + PyBytes_GET_SIZE(answer)
+    cdef const char *begin
+    cdef const char *end
+    cdef bytes made = room(stop - at)
+    cdef char *start = PyBytes_AS_STRING(made)
+    cdef char *to = start
+    while True:
+        begin = <const char *> memmem(at, stop - at, <const char *> b'"logprobs":{', 12)
+        if begin == NULL:
+            break
+        begin += 11
+        end = end_of_logprobs(begin, stop)
+        if end == NULL or stop - end < 2 + 17 or memcmp(end + 2, <const char *> b',"finish_reason":', 17) != 0:
+            return None
+        to = added(to, at, begin)
+        at = end + 2
+    memcpy(to, at, stop - at)
+    to += stop - at
+    at = start
+    while True:
+        at = <const char *> memmem(at, to - at, <const char *> b'"logprobs":', 11)
+        if at == NULL:
+            return made[: to - start]
+        at += 11
+        if to - at < 4 or memcmp(at, <const char *> b"null", 4) != 0:
+            return None
+
+
+def without_ids(bytes answer not None):
+    """As ``cutting.without_ids``."""
+    cdef const char *start = PyBytes_AS_STRING(answer)
+    cdef const char *at = start
+    cdef const char *stop = at + PyBytes_GET_SIZE(answer)
+    cdef const char *name
+    cdef const char *begin = start
+    cdef const char *end
+    cdef bytes made = room(stop - start)
+    cdef char *to = PyBytes_AS_STRING(made)
+    while True:
+        name = <const char *> memmem(begin, stop - begin, <const char *> b'token_ids":', 11)
+        if name == NULL:
+            memcpy(to, at, stop - at)
+            to += stop - at
+            return made[: to - PyBytes_AS_STRING(made)]
+        begin = name + 11
+        if not (name > start and name[-1] == c'"'):
+            if name - start < 8 or memcmp(name - 8, <const char *> b'"prompt_', 8) != 0:
+                continue
+        if stop - begin >= 4 and memcmp(begin, <const char *> b"null", 4) == 0:
+            continue
+        if begin == stop or begin[0] != c'[':
+            return None
+        end = begin + 1
+        while end < stop and (c'0' <= end[0] <= c'9' or end[0] == c','):
+            end += 1
+        if end == stop or end[0] != c']':
+            return None
+        to = added(to, at, begin)
+        at = begin = end + 1
 
 
 def end(bytes data not None, Py_ssize_t begin, Py_ssize_t stop):
@@ -88,17 +168,9 @@ def take(
             place += 1
         if braces != (logprobs[-1] == c'}'):
             break
-        after = last_next(logprobs, end)
-        if (
-            after == NULL
-            or end - after < closes
-            or memcmp(after, closing, closes) != 0
-            or last_next(logprobs, after + 3) != NULL
-            or memchr(logprobs, c'x', after - logprobs) != NULL
-        ):
-            after = end_of_logprobs(logprobs, end)
-            if after == NULL or end - after < closes or memcmp(after, closing, closes) != 0:
-                break
+        after = end_of_logprobs(logprobs, end)
+        if after == NULL or end - after < closes or memcmp(after, closing, closes) != 0:
+            break
         place = <const char *> memchr(after + closes, c']', end - after - closes)
         if place == NULL or place + 4 != end or stop - place < 6 or memcmp(place, <const char *> b']}]}\n\n', 6) != 0:
             break

@@ -57,6 +57,9 @@ def without_logprobs(answer: bytes) -> bytes | None:
 
     Knows one: no spaces, and ``finish_reason`` right after ``logprobs``, whose strings hold no brackets.
     """
+    if _COMPILED is not None:
+        cut: bytes | None = _COMPILED.without_logprobs(answer)
+        return cut
     pieces: list[bytes] = []
     at = 0
     while (begin := answer.find(b'"logprobs":{', at)) >= 0:
@@ -88,6 +91,9 @@ def _end(data: bytes, begin: int, end: int) -> int:
 
 def without_ids(answer: bytes) -> bytes | None:
     """A JSON answer with its token ids null; None when its layout is another."""
+    if _COMPILED is not None:
+        cut: bytes | None = _COMPILED.without_ids(answer)
+        return cut
     pieces: list[bytes] = []
     at = begin = 0
     while (begin := answer.find(_IDS, begin)) >= 0:

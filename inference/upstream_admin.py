@@ -1,8 +1,6 @@
 """Engines in the admin: their addresses, how they are watched, and what they say of themselves."""
 
-import os
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -14,8 +12,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from unfold.admin import ModelAdmin
 
-from inference import mode_probe, told
-from inference.logprobs_mode import Finding
+from inference import mode_checks, told
 from inference.models import Upstream
 
 _SAYS_WHERE = {"base_url", "secret_env", "logprobs_mode"}
@@ -66,18 +63,11 @@ class UpstreamAdmin(ModelAdmin):
         if not change or _SAYS_WHERE & set(form.changed_data):
             transaction.on_commit(partial(self._check, request, [obj]))
 
-    def _check(self, request: HttpRequest, engines: Iterable[Upstream]) -> None:
-        with ThreadPoolExecutor(8) as pool:
-            found = list(pool.map(_probe, engines))
-        for engine, finding in zip(engines, found, strict=True):
-            engine.found(finding)
+    def _check(self, request: HttpRequest, engines: Sequence[Upstream]) -> None:
+        mode_checks.check(engines)
+        for engine in engines:
             words, level = _words(engine)
             self.message_user(request, f"{engine.name}: {words}", level)
-
-
-def _probe(engine: Upstream) -> Finding:
-    secret = os.environ.get(engine.secret_env, "") if engine.secret_env else ""
-    return mode_probe.probe(engine.base_url, secret)
 
 
 def _words(engine: Upstream) -> tuple[str, int]:

@@ -4,16 +4,17 @@ Run in the compiled copy alone (flywheel.local.compiled), with the tests of ever
 """
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flywheel.local import compiled
 from inference import cutting
 from inference.cutting import Cut
+from tests.inference.recorded import PAIRS
 from tests.inference.test_cutting import HOSTILE
 from tests.inference.test_layouts import event
 
@@ -55,6 +56,29 @@ WHOLE = st.lists(
 )
 
 
+NEARLY = (b'],,"', b']}:"', b"]},1", b'1},"', b']},"')
+PARTS = (
+    *(b'"logprobs":{', b']},"finish_reason":', b'"logprobs":null', b'"logprobs":{]},"finish_reason":'),
+    b'"logprobs":{"content":[{"bytes":[1]},{"bytes":[2]}]},"finish_reason":"stop"',
+    *(
+        b'"token_ids":[]',
+        b'"token_ids":[7,8]',
+        b'"prompt_token_ids":[1]',
+        b'"token_ids":null',
+        b'"logprobs":1',
+    ),
+    *(
+        b'token_ids":[',
+        b'"xprompt_token_ids":[1]',
+        b'stop_token_ids":[1]',
+        b'"token_ids":[1 ]',
+        b'"token_ids":1]',
+    ),
+    *(b'"index":', b"x", b"]}", b"]", b",", b'"', b"nul", b"1" * 70, b'{"a":[1]},' * 9),
+)
+ANSWERS = st.lists(st.sampled_from(PARTS + NEARLY) | st.binary(max_size=4), max_size=12).map(b"".join)
+
+
 @contextmanager
 def in_python() -> Iterator[None]:
     """Without the searches in C."""
@@ -82,12 +106,48 @@ def test_both_searches_take_the_same_events(data: bytes, at: int, keeps_empty: b
     assert found == expected
 
 
-@given(BYTES | WHOLE, st.integers(0, 30), st.integers(0, 30))
+@given(
+    BYTES | WHOLE | st.lists(st.sampled_from((*NEARLY, b"1", b"1" * 70))).map(b"".join),
+    *[st.integers(0, 30)] * 2,
+)
+@example(b']},"', 0, 0)
 def test_both_searches_find_the_same_end_of_logprobs(data: bytes, begin: int, less: int) -> None:
     end = max(len(data) - less, 0)
     found = cutting._end(data, begin, end)
     with in_python():
         assert cutting._end(data, begin, end) == found
+
+
+@pytest.mark.parametrize("place", NEARLY)
+@pytest.mark.parametrize("behind", [0, 1, 70, 200])
+def test_what_is_nearly_an_end_is_none(place: bytes, behind: int) -> None:
+    """Also where many places are looked at together."""
+    data = place + b"1" * behind
+    with in_python():
+        found = cutting._end(data, 0, len(data))
+    assert cutting._end(data, 0, len(data)) == found == (0 if place == NEARLY[-1] else -1)
+
+
+@pytest.mark.parametrize("cut", [cutting.without_logprobs, cutting.without_ids])
+@given(ANSWERS)
+@example(b'"token_ids":[]' * 500)
+@example(b'"logprobs":{]},"finish_reason":' * 500)
+@example(b'"prompt_token_ids":[1]')
+@example(b'"token_ids":1]')
+@example(b"")
+def test_both_cut_the_same_out_of_an_answer(cut: Callable[[bytes], bytes | None], answer: bytes) -> None:
+    found = cut(answer)
+    with in_python():
+        assert cut(answer) == found
+
+
+@pytest.mark.parametrize("cut", [cutting.without_logprobs, cutting.without_ids])
+def test_both_cut_the_same_out_of_recorded_answers(cut: Callable[[bytes], bytes | None]) -> None:
+    bodies = [pair.captured.body for pair in PAIRS.values()]
+    found = [cut(body) for body in bodies]
+    assert sum(made not in (None, body) for made, body in zip(found, bodies, strict=True)) > 20
+    with in_python():
+        assert [cut(body) for body in bodies] == found
 
 
 def test_a_real_event_is_taken_by_both() -> None:
