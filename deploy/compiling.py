@@ -1,5 +1,5 @@
 """Compiles the hot path into the wheel: mypyc makes C of the modules that pyproject.toml
-names, Cython of the two searches in them.
+names, Cython of the searches in them.
 
 The sources stay what they are, and run without this where no C compiler is: the same, slower. So nothing is
 compiled where one works on them, only into the wheel that `pip install .` makes. FLYWHEEL_COMPILE=0 leaves
