@@ -48,6 +48,10 @@ class ModelStore:
         if recorder.recorder is not None:
             recorder.recorder.note("insert", table, list(columns), [list(row) for row in rows], token)
 
+    def types(self, table: str, columns: Sequence[str]) -> tuple[str, ...]:
+        """It has none: so all goes by rows, as with a store that could not be asked."""
+        raise clickhouse.Unavailable(f"the types of {table}")
+
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Any:
         """Answers what asks which keys are present, and nothing else."""
         found = _SELECTED.search(sql)
