@@ -1,5 +1,6 @@
-"""A batch's rows cut by table and month, since an insert that is wholly there or not at all is one of a single
-partition. Pure; storing a cut is in inference.storing.
+"""A batch's rows cut by table and month: an insert is wholly there or not at all only within one partition.
+
+Pure; storing a cut is in inference.storing.
 """
 
 from __future__ import annotations

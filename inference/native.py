@@ -1,6 +1,6 @@
 """Rows as one block of ClickHouse's Native format, as the trace store takes it. Pure.
 
-Knows how columns are written: arrays of numbers from numpy's own bytes, everything else by clickhouse-connect's
+Knows how columns are written: arrays of numbers from numpy's own bytes, all else by clickhouse-connect's
 writers. What a row means is in inference.rows, sending a block in inference.clickhouse.
 """
 

@@ -1,7 +1,7 @@
-"""What a drain makes of spooled frames before it stores anything: blocks, or rows, or why there are none. Pure.
+"""What a drain makes of spooled frames before it stores anything: blocks, rows, or why there are none. Pure.
 
-Where nothing is wrong with a batch, its rows are made into the blocks that are sent, and stay here: a row that
-is many objects costs more to hand on than to make. Where anything is, the rows themselves are handed on.
+Where nothing is wrong with a batch, its rows are made into the blocks that are sent, and stay here: a row is
+many objects, and costs more to hand on than to make. Where anything is, the rows themselves are handed on.
 
 It is the most of a drain's work, and needs nothing but the bytes: so it is done ahead, while the batch before
 is being stored, in a thread or in other processes (inference.ahead).

@@ -10,7 +10,6 @@ be is done by rows. Knows nothing of the spool.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from inference import cuts
@@ -87,4 +86,5 @@ def _missing(trace_store: Store, cut: Cut) -> dict[Values, Row]:
 
 
 def _ask(trace_store: Store, question: str, asked: Asked) -> Sequence[Sequence[Any]]:
-    return trace_store.query(question, asdict(asked)).result_rows
+    times = {"first": asked.first, "last": asked.last}
+    return trace_store.ask(question, times, {"keys": asked.keys, "near": asked.near}).result_rows

@@ -60,6 +60,10 @@ class ModelStore:
         rows = self.rows.get(found["table"], ())
         return SimpleNamespace(result_rows=[tuple(_value(row, column) for column in columns) for row in rows])
 
+    def ask(self, sql: str, parameters: Mapping[str, Any], words: Mapping[str, str]) -> Any:
+        """As ``query``."""
+        return self.query(sql, {**parameters, **words})
+
     def connect(self) -> clickhouse.Store:
         """Itself, where a Store is wanted."""
         return cast("clickhouse.Store", self)
