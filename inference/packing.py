@@ -97,8 +97,14 @@ def pack(many: Ragged) -> list[Packed]:
         strict=True,
     )
     return [
-        Packed(unit, *position, ids, gap, outside, below, _joined(any_rest, top_rest, outside_rest))
-        for unit, any_rest, position, (ids, top_rest), (gap,), (outside, below, outside_rest) in parts
+        Packed(
+            unit, anchor, place, count, ids, gap, outside, below, _joined(any_rest, top_rest, outside_rest)
+        )
+        for unit, any_rest, (anchor, place, count), (ids, top_rest), (gap,), (
+            outside,
+            below,
+            outside_rest,
+        ) in parts
     ]
 
 

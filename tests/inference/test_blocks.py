@@ -1,4 +1,4 @@
-"""Blocks that are made ahead: they store what rows do, and what of them is not there is noticed and repaired."""
+"""Blocks that are made ahead store what rows do, and what of them is lost is noticed and repaired."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,14 +12,14 @@ from clickhouse_connect.driver.transform import NativeTransform
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from inference import clickhouse, cuts, native, storing
-from inference import drain as drain_module
+from inference import clickhouse, cuts, exchange, native, storing
 from inference.answer import Tokens
 from inference.captured import CapturedTokens
 from inference.clickhouse import RejectedError, Store
 from inference.cuts import Block, Types
 from inference.drain import Drain
 from inference.preparing import Ready
+from inference.raw import RawExchange
 from inference.records import parse
 from inference.rows import BY_NAME, TABLES, Record, Row, rows
 from tests.inference import spooled
@@ -40,12 +40,11 @@ def records(draw: st.DrawFn) -> list[Record]:
         when = NOW + number + draw(st.integers(0, 2)) * MONTH
         tags = draw(st.dictionaries(words, words, max_size=3))
         given = spooled.raw(number, started_us=when, user=draw(words), session=draw(words), tags=tags)
-        one = spooled.exchanges([number], started_us=when)[0] if not given else parse(given)
-        assert one is not None
+        one = exchange.parse(given)
         choices = [replace(each, choice=at) for at, each in enumerate(draw(st.lists(tokens(), max_size=3)))]
         made.append(
             replace(
-                one,  # type: ignore[type-var]
+                one,
                 tokens=choices,
                 prompt_token_ids=draw(st.lists(st.integers(0, 2**32 - 1), max_size=3)),
                 tokens_match=draw(st.sampled_from([None, True, False])),
@@ -53,7 +52,7 @@ def records(draw: st.DrawFn) -> list[Record]:
             )
         )
         made.append(_captured(one, draw(tokens())))
-        event = parse(spooled.event(one.exchange_id, at_us=when, said=draw(words)))  # type: ignore[union-attr]
+        event = parse(spooled.event(one.exchange_id, at_us=when, said=draw(words)))
         assert event is not None
         made.append(event)
     return made
@@ -140,9 +139,8 @@ def _lose_all(store: Store, table: str) -> None:
 
 def _lose_one(store: Store, table: str) -> None:
     key = BY_NAME[table].key[0][0]
-    store.command(
-        f"ALTER TABLE {table} DELETE WHERE {key} IN (SELECT max({key}) FROM {table}) SETTINGS mutations_sync = 2"
-    )
+    newest = f"{key} IN (SELECT max({key}) FROM {table})"
+    store.command(f"ALTER TABLE {table} DELETE WHERE {newest} SETTINGS mutations_sync = 2")
 
 
 @pytest.mark.parametrize("lose", [_lose_all, _lose_one])
@@ -157,9 +155,10 @@ def test_what_was_acknowledged_and_lost_is_stored_again(
     # Others' rows at the same time, and the same exchanges' further attempts, do not stand for what is lost.
     others = spooled.exchanges(range(50, 60))
     raws = list(spooled.raws(range(6)))
-    again = [replace(one, attempt=3, trace_id="") for raw in raws if (one := parse(raw))]  # type: ignore[type-var]
+    again = [replace(exchange.parse(raw), attempt=3, trace_id="") for raw in raws]
     storing.store(store, [*others, *again], "others", again=False)
-    original, lost = Store.send, []
+    original = Store.send
+    lost: list[str] = []
 
     def losing(self: Store, name: str, *given: Any) -> None:
         before = stored(store, name)
@@ -210,7 +209,7 @@ def test_a_refused_block_goes_by_rows_and_costs_only_what_is_wrong(
         original(*given)
         raise RejectedError("a block")
 
-    monkeypatch.setattr(drain_module.storing, "store_blocks", refusing)
+    monkeypatch.setattr(storing, "store_blocks", refusing)
     spooled.spool(tmp_path, [*spooled.raws(range(4)), spooled.raw(9, closed={"status": 70_000})])
     spooled.spool(tmp_path, spooled.raws(range(20, 24)))
     drain = drain_all(tmp_path, batch=5, processes=processes)
@@ -252,8 +251,13 @@ def test_an_erasure_that_is_asked_for_between_preparing_and_storing_is_honoured(
     gone = spooled.raws(range(3))
     spooled.spool(tmp_path, gone)
     called: list[int] = []
+
+    def none(raws: Sequence[RawExchange]) -> list[RawExchange]:
+        called.append(len(raws))
+        return []
+
     monkeypatch.setattr(drain._erased, "erasures", lambda: frozenset({"one"}))
-    monkeypatch.setattr(drain._erased, "without", lambda raws: called.append(len(raws)) or [])
+    monkeypatch.setattr(drain._erased, "without", none)
     monkeypatch.setattr(drain._quarantine, "erase", lambda *_: None)
     try:
         while drain.step():
