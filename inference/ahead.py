@@ -21,13 +21,15 @@ from functools import partial
 from pathlib import Path
 
 from inference import masking
+from inference.cuts import Types
 from inference.masking import Masking
-from inference.preparing import Prepared, prepare
+from inference.preparing import Prepared, Ready, ready
 from inference.spool.reader import Ended
 
 log = logging.getLogger("inference.drain")
 _masking: Masking | None = None
 """A process's own."""
+Made = Ready | list[Prepared]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Ahead:
 
     batch: Sequence[Ended]
     pool: Executor
-    future: Future[list[Prepared]]
+    future: Future[Made]
 
 
 class Preparing:
@@ -53,22 +55,30 @@ class Preparing:
         """How many batches there may be at a time, the one that is being stored included."""
         return 1 + max(1, self._processes)
 
-    def begin(self, batch: Sequence[Ended]) -> Ahead:
-        """Start with a batch."""
+    def begin(self, batch: Sequence[Ended], types: Types | None) -> Ahead:
+        """Start with a batch. With the tables' types it is made ready to be sent, where it can be."""
         try:
-            return Ahead(batch, self._pool, self._submit(batch))
+            return Ahead(batch, self._pool, self._submit(batch, types))
         except BrokenExecutor:
             self._renew(self._pool)
-            return Ahead(batch, self._pool, self._submit(batch))
+            return Ahead(batch, self._pool, self._submit(batch, types))
 
-    def end(self, ahead: Ahead) -> list[Prepared]:
-        """Wait for it; gives what each of its records came to. Raises OSError where no process lives."""
+    def end(self, ahead: Ahead) -> Made:
+        """Wait for it. Raises OSError where no process lives."""
         try:
             return ahead.future.result()
         except BrokenExecutor:
             self._renew(ahead.pool)
             made = self._again(ahead.batch, tries=1)
             return made if made is not None else [self._alone(one) for one in ahead.batch]
+
+    def by_rows(self, made: Made, ahead: Ahead) -> list[Prepared]:
+        """What each record of a batch came to. Of one that was made ready it is made again."""
+        if not isinstance(made, Ready):
+            return made
+        again = self.end(self.begin(ahead.batch, None))
+        assert not isinstance(again, Ready)
+        return again
 
     def close(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
@@ -77,7 +87,9 @@ class Preparing:
         """Prepare what may have killed its process; None when it does so each time."""
         for _ in range(tries):
             with contextlib.suppress(BrokenExecutor):
-                return self._submit(batch).result()
+                made = self._submit(batch, None).result()
+                assert not isinstance(made, Ready)
+                return made
             self._renew(self._pool)
         return None
 
@@ -103,9 +115,9 @@ class Preparing:
         context = multiprocessing.get_context("spawn")
         return ProcessPoolExecutor(self._processes, context, _start, (self._spool,))
 
-    def _submit(self, batch: Sequence[Ended]) -> Future[list[Prepared]]:
-        work = _prepare if self._processes else partial(prepare, masking=self._masking)
-        return self._pool.submit(work, batch, exports=self._exports)
+    def _submit(self, batch: Sequence[Ended], types: Types | None) -> Future[Made]:
+        work = _prepare if self._processes else partial(ready, masking=self._masking)
+        return self._pool.submit(work, batch, types=types, exports=self._exports)
 
 
 def _start(spool: Path) -> None:
@@ -125,9 +137,9 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _prepare(batch: Sequence[Ended], *, exports: bool) -> list[Prepared]:
+def _prepare(batch: Sequence[Ended], *, types: Types | None, exports: bool) -> Made:
     assert _masking is not None
-    return prepare(batch, _masking, exports=exports)
+    return ready(batch, _masking, types, exports=exports)
 
 
 def tune() -> None:

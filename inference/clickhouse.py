@@ -17,6 +17,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -31,9 +32,10 @@ from clickhouse_connect.driver.exceptions import (
     StreamFailureError,
 )
 from clickhouse_connect.driver.httputil import get_pool_manager
-from clickhouse_connect.driver.insert import InsertContext
 from clickhouse_connect.driver.query import QueryResult
 from urllib3.exceptions import HTTPError
+
+from inference import native
 
 DEFAULT_URL = "http://127.0.0.1:8123/flywheel"
 # What it logs it also raises; here raising is enough.
@@ -93,17 +95,33 @@ class RejectedError(Exception):
     """The trace store will not take this, ever. Nothing of it was stored."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """A parameter's text as it is. Of a str the client looks at each letter for what must be escaped, which
+    takes longer than all else of asking for a batch's keys.
+    """
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
 class Store:
     """A database of the trace store. May be used from several threads."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._tables: dict[tuple[str, tuple[str, ...]], InsertContext] = {}
+        self._tables: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None, **options: Any) -> QueryResult:
         """Run a SELECT; values go in as ``{name:Type}``, never into the text. Raises Unavailable."""
         with _asking():
             return self._client.query(sql, parameters=dict(parameters or {}), settings=_READING, **options)
+
+    def ask(self, sql: str, parameters: Mapping[str, Any], words: Mapping[str, str]) -> QueryResult:
+        """As ``query``. ``words`` are parameters as well, long ones that need no escape."""
+        return self.query(sql, {**parameters, **{name: _Plain(text) for name, text in words.items()}})
 
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run a statement without a result. Raises Unavailable."""
@@ -117,23 +135,33 @@ class Store:
         Unavailable (then it may be stored or not), RejectedError (then it is not).
         """
         with _inserting(), self._forgetting(table):
-            known = self._known(table, columns)
-            block = InsertContext(
-                known.table,
-                known.column_names,
-                known.column_types,
-                rows,
-                settings={**_INSERTING, "insert_deduplication_token": token},
-                compression=self._client.write_compression,
-                block_size=len(rows),
-            )
-            self._client.insert(context=block)
+            block = native.compressed(native.block(columns, self._types(table, columns), rows))
+        self.send(table, columns, block, token)
 
-    def _known(self, table: str, columns: Sequence[str]) -> InsertContext:
-        """The columns' types, asked once."""
+    def send(self, table: str, columns: Sequence[str], block: bytes, token: str) -> None:
+        """As ``insert``, of rows that are a compressed block of inference.native already."""
+        with _inserting(), self._forgetting(table):
+            self._client.raw_insert(
+                table,
+                list(columns),
+                block,
+                settings={**_INSERTING, "insert_deduplication_token": token},
+                fmt="Native",
+                compression=native.COMPRESSION,
+            )
+
+    def types(self, table: str, columns: Sequence[str]) -> tuple[str, ...]:
+        """The columns' types, asked once and again after a failure. Raises Unavailable."""
+        with _asking():
+            return self._types(table, columns)
+
+    def _types(self, table: str, columns: Sequence[str]) -> tuple[str, ...]:
         key = (table, tuple(columns))
         found = self._tables.get(key)
-        return found or self._tables.setdefault(key, self._client.create_insert_context(table, list(columns)))
+        if found is None:
+            context = self._client.create_insert_context(table, list(columns))
+            found = self._tables.setdefault(key, tuple(kind.name for kind in context.column_types))
+        return found
 
     @contextmanager
     def _forgetting(self, table: str) -> Iterator[None]:

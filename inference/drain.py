@@ -32,15 +32,16 @@ import orjson
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from inference import clickhouse, late, report, storing
-from inference.ahead import Ahead, Preparing, tune
+from inference.ahead import Ahead, Made, Preparing, tune
 from inference.aside import Aside
 from inference.clickhouse import RejectedError, Store, Unavailable
+from inference.cuts import Types
 from inference.erased import Erased
 from inference.exchange import Exchange
 from inference.otlp import SpanBatch
-from inference.preparing import Prepared
+from inference.preparing import Prepared, Ready
 from inference.quarantine import Quarantine
-from inference.rows import Record, rows, span_of
+from inference.rows import TABLES, Record, rows, span_of
 from inference.spans import Export
 from inference.spool import Damage, KeyMissingError, Keys, Position, SpoolBusyError, SpoolReader
 from inference.spool.files import replace as replace_file
@@ -194,22 +195,23 @@ class Drain:
         self._quarantine.note(self._reader.damage)
         self._reader.damage.clear()
         self._erase()
-        prepared: list[Prepared] = []
+        count = stored = 0
         self._more = False
         if self._batches:
             batch = self._batches.popleft()
-            prepared = self._preparing.end(batch.ahead)
+            made = self._preparing.end(batch.ahead)
             self._reader.settle()
             doubtful = bool(batch.recorded) or self._reader.doubtful
             name = batch.recorded or self._record(batch.end)
-            self._store(batch.ahead.batch, prepared, name, again=doubtful)
+            stored = self._store(batch.ahead, made, name, again=doubtful)
+            count = len(batch.ahead.batch)
             self._reader.commit(batch.end)
             self._more = batch.full
         self._reader.retire()
         (self._spool / _RECORD).unlink(missing_ok=True)
         self._reserve()
-        self._say(stored=sum(not one.damage for one in prepared))
-        return len(prepared)
+        self._say(stored=stored)
+        return count
 
     def _read_ahead(self) -> None:
         """Read as many batches as may be prepared at a time; a small one gathers more before the next."""
@@ -221,7 +223,16 @@ class Drain:
             if not found:
                 return
             name, end = recorded or ("", found[-1].at)
-            self._batches.append(_Batch(self._preparing.begin(found), name, end, full))
+            self._batches.append(_Batch(self._preparing.begin(found, self._types()), name, end, full))
+
+    def _types(self) -> Types | None:
+        """The tables' columns' types; None while they can't be asked for."""
+        try:
+            store = self._connect()
+            return {table.name: store.types(table.name, table.columns) for table in TABLES}
+        except (Unavailable, DatabaseError) as error:
+            log.debug("the tables' types are not known: %s", error)
+            return None
 
     def _recorded(self) -> tuple[str, Position] | None:
         """The batch that was under way when a drain ended, if one was."""
@@ -268,7 +279,41 @@ class Drain:
         except (Unavailable, DatabaseError) as error:
             log.debug("erasures are not known: %s", error)
 
-    def _store(self, batch: Sequence[Ended], prepared: list[Prepared], name: str, *, again: bool) -> None:
+    def _store(self, ahead: Ahead, made: Made, name: str, *, again: bool) -> int:
+        """Store a batch and return how many records that were. The usual one goes as it was made ready;
+        whatever is not usual goes by rows.
+        """
+        if isinstance(made, Ready) and not again and not self._erased.erasures():
+            if self._send(made, name):
+                return made.count
+            again = True
+        prepared = self._preparing.by_rows(made, ahead)
+        self._store_rows(ahead.batch, prepared, name, again=again)
+        return sum(not one.damage for one in prepared)
+
+    def _send(self, made: Ready, name: str) -> bool:
+        """Whether all of a batch could be read back after it had been sent."""
+        try:
+            store = self._connect()
+            if not storing.store_blocks(store, made.blocks, name):
+                log.warning("of batch %s less is there than was sent; it is made whole", name)
+                return False
+            late.join(store, made.records, name)
+        except RejectedError as error:
+            log.warning("the trace store refuses a batch's blocks, sending its rows: %s", error)
+            return False
+        self._stored(made.newest, made.records)
+        return True
+
+    def _stored(self, newest: str, asked: Sequence[Record]) -> None:
+        self._newest = newest or self._newest
+        if self._export is not None:
+            spans = (span_of(record) for record in asked if isinstance(record, Exchange))
+            self._export.offer([span for span in spans if span is not None])
+
+    def _store_rows(
+        self, batch: Sequence[Ended], prepared: list[Prepared], name: str, *, again: bool
+    ) -> None:
         found = self._left(list(zip(batch, prepared, strict=True)))
         for ended, one in found:
             if one.damage:
@@ -287,10 +332,7 @@ class Drain:
             log.warning("the trace store refuses a batch, storing its records one by one: %s", error)
             self._store_singly(whole, name)
         ids = (row.id for _, one in reversed(whole) for row in one.rows if row.table == "exchanges")
-        self._newest = next(ids, self._newest)
-        if self._export is not None:
-            spans = (span_of(record) for record in asked if isinstance(record, Exchange))
-            self._export.offer([span for span in spans if span is not None])
+        self._stored(next(ids, ""), asked)
 
     def _left(self, found: list[tuple[Ended, Prepared]]) -> list[tuple[Ended, Prepared]]:
         """What no erasure forbids to store."""

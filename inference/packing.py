@@ -29,6 +29,9 @@ _UNITS = range(2, 13)
 _MOST_STEPS = 1 << 29
 Floats = npt.NDArray[np.float32]
 Whole = npt.NDArray[np.int64]
+Numbers = Sequence[float] | npt.NDArray[Any]
+"""A part of a batch's array, or a list as the trace store gives it back."""
+_NONE = np.empty(0, dtype=np.int32)
 
 COLUMNS = (
     *("unit", "token.anchor", "token.place", "token.alternatives", "alternative", "step"),
@@ -41,19 +44,19 @@ class Packed:
     """Values of COLUMNS: arrays of n positions, of all alternatives, and of the sampled that are none."""
 
     unit: int
-    anchors: list[float]
+    anchors: Numbers
     """n float32: the logprob of the likeliest alternative, or the sampled token's where there is none."""
-    places: list[int]
+    places: Numbers
     """n: the sampled token's place among its alternatives from 0, or OUTSIDE."""
-    alternatives: list[int]
+    alternatives: Numbers
     """n: how many there are."""
-    top_ids: list[int]
-    steps: list[int]
+    top_ids: Numbers
+    steps: Numbers
     """Down from one alternative to the next: of a position with k of them, k - 1."""
-    outside_ids: list[int]
-    outside_steps: list[int]
+    outside_ids: Numbers
+    outside_steps: Numbers
     """Down from the anchor."""
-    rest: list[int]
+    rest: Numbers
     """Of all alternatives, then of those outside; empty when it would be zeros."""
 
     @property
@@ -88,20 +91,30 @@ def pack(many: Ragged) -> list[Packed]:
     of_positions = cut.at_positions((anchors, places, counts))
     of_outsides = cut.at_outsides((many.ids[outside], steps[len(tops) :], rest[len(tops) :]))
     of_tops = cut.at_alternatives((many.top_ids, rest[: len(tops)]))
-    lists = zip(units.tolist(), of_positions, of_tops, cut.at_gaps((gaps,)), of_outsides, strict=True)
+    has_rest = np.bincount(owner[rest != 0], minlength=len(many)) > 0
+    parts = zip(
+        *(units.tolist(), has_rest.tolist(), of_positions, of_tops, cut.at_gaps((gaps,)), of_outsides),
+        strict=True,
+    )
     return [
-        Packed(unit, anchor, place, count, top_ids, gap, ids, below, _unless_zeros(top_rest + outside_rest))
-        for unit, (anchor, place, count), (top_ids, top_rest), (gap,), (ids, below, outside_rest) in lists
+        Packed(
+            unit, anchor, place, count, ids, gap, outside, below, _joined(any_rest, top_rest, outside_rest)
+        )
+        for unit, any_rest, (anchor, place, count), (ids, top_rest), (gap,), (
+            outside,
+            below,
+            outside_rest,
+        ) in parts
     ]
 
 
-def _unless_zeros(rest: list[int]) -> list[int]:
-    return rest if any(rest) else []
+def _joined(any_rest: bool, *rests: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.concatenate(rests) if any_rest else _NONE
 
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """Cuts a batch's arrays into each choice's lists."""
+    """Cuts a batch's arrays into each choice's parts, which are views of them."""
 
     many: Ragged
     has_any: npt.NDArray[np.bool_]
@@ -109,25 +122,24 @@ class _Cut:
     outsides: Whole
     """Bounds of the choices' sampled tokens that are no alternatives."""
 
-    def at_positions(self, arrays: Sequence[npt.NDArray[Any]]) -> list[list[list[Any]]]:
-        return _lists(arrays, self.many.positions)
+    def at_positions(self, arrays: Sequence[npt.NDArray[Any]]) -> list[list[npt.NDArray[Any]]]:
+        return _parts(arrays, self.many.positions)
 
-    def at_alternatives(self, arrays: Sequence[npt.NDArray[Any]]) -> list[list[list[Any]]]:
-        return _lists(arrays, self.many.alternatives)
+    def at_alternatives(self, arrays: Sequence[npt.NDArray[Any]]) -> list[list[npt.NDArray[Any]]]:
+        return _parts(arrays, self.many.alternatives)
 
-    def at_gaps(self, arrays: Sequence[npt.NDArray[Any]]) -> list[list[list[Any]]]:
+    def at_gaps(self, arrays: Sequence[npt.NDArray[Any]]) -> list[list[npt.NDArray[Any]]]:
         """Of k alternatives there are k - 1."""
         before = np.concatenate(([0], np.cumsum(self.has_any)))
-        return _lists(arrays, self.many.alternatives - before[self.many.positions])
+        return _parts(arrays, self.many.alternatives - before[self.many.positions])
 
-    def at_outsides(self, arrays: Sequence[npt.NDArray[Any]]) -> list[list[list[Any]]]:
-        return _lists(arrays, self.outsides)
+    def at_outsides(self, arrays: Sequence[npt.NDArray[Any]]) -> list[list[npt.NDArray[Any]]]:
+        return _parts(arrays, self.outsides)
 
 
-def _lists(arrays: Sequence[npt.NDArray[Any]], bounds: Whole) -> list[list[list[Any]]]:
+def _parts(arrays: Sequence[npt.NDArray[Any]], bounds: Whole) -> list[list[npt.NDArray[Any]]]:
     """For each choice, its part of each array."""
-    whole, cuts = [one.tolist() for one in arrays], bounds.tolist()
-    return [[one[begin:end] for one in whole] for begin, end in pairwise(cuts)]
+    return [[one[begin:end] for one in arrays] for begin, end in pairwise(bounds.tolist())]
 
 
 def unpack(choice: int, source: str, columns: Sequence[Any]) -> Tokens:

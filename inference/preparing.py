@@ -1,4 +1,7 @@
-"""What a drain makes of spooled frames before it stores anything: rows, or why there are none. Pure.
+"""What a drain makes of spooled frames before it stores anything: blocks, rows, or why there are none. Pure.
+
+Where nothing is wrong with a batch, its rows are made into the blocks that are sent, and stay here: a row is
+many objects, and costs more to hand on than to make. Where anything is, the rows themselves are handed on.
 
 It is the most of a drain's work, and needs nothing but the bytes: so it is done ahead, while the batch before
 is being stored, in a thread or in other processes (inference.ahead).
@@ -10,8 +13,11 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from clickhouse_connect.driver.exceptions import Error
+
 from inference import late, records
 from inference.captured import CapturedTokens
+from inference.cuts import Block, Types, cuts
 from inference.exchange import Exchange
 from inference.masking import Masking
 from inference.otlp import SpanBatch
@@ -32,6 +38,37 @@ class Prepared:
     """Why it can't be stored, and is kept aside."""
     damage: str = ""
     """Why its frames can't be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A whole batch, of which nothing but its blocks is needed."""
+
+    blocks: Sequence[Block]
+    records: Sequence[Record]
+    """Those that are asked for beyond their rows."""
+    count: int
+    """How many records there were."""
+    newest: str
+    """The last exchange's id; empty where there is none."""
+
+
+def ready(
+    batch: Sequence[Ended], masking: Masking, types: Types | None, *, exports: bool = False
+) -> Ready | list[Prepared]:
+    """Blocks where all can go by them, else what ``prepare`` gives. ``types`` are None when not known."""
+    made = prepare(batch, masking, exports=exports)
+    if types is None or any(one.problem or one.damage for one in made):
+        return made
+    try:
+        rows_of_all = [row for one in made for row in one.rows]
+        blocks = [cut.block(types[cut.table.name]) for cut in cuts(rows_of_all)]
+    except (*NO_ROW, Error) as error:
+        log.debug("rows that make no block are stored as rows: %s", error)
+        return made
+    exchanges = (row.id for row in reversed(rows_of_all) if row.table == "exchanges")
+    asked = [one.record for one in made if one.record is not None]
+    return Ready(blocks, asked, len(made), next(exchanges, ""))
 
 
 def prepare(batch: Sequence[Ended], masking: Masking, *, exports: bool = False) -> list[Prepared]:

@@ -35,18 +35,73 @@ Record = Exchange | Event | SpanBatch | CapturedTokens
 """What a record of the spool came to (inference.records)."""
 
 
+# Microseconds as numbers: a time written as text would be read in the server's own zone.
+_BETWEEN = (
+    "BETWEEN fromUnixTimestamp64Micro({first:Int64}, 'UTC') AND fromUnixTimestamp64Micro({last:Int64}, 'UTC')"
+)
+IN_TIME = f"started_at {_BETWEEN} AND exchange_id IN {{ids:Array(UUID)}}"
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table that is written to.
+    """A table that is written to, and how its rows are found again: by words, one a row, that say its key.
 
-    ``present`` asks which keys of the given rows are stored. Its parameters: ``first`` and ``last`` (bounds
-    of the time, in microseconds since 1970), ``ids``, and ``prefix`` where the sorting key begins with
-    something else than the time.
+    Words consist of what needs no escape anywhere, so that many are one parameter: ``keys``, and likewise
+    ``near``, with ``~`` between them. Parameters besides are ``first`` and ``last``, bounds of the time in
+    microseconds since 1970.
     """
 
     name: str
     columns: tuple[str, ...]
-    present: str
+    key: tuple[tuple[str, str], ...]
+    """What a row is known by: expressions, and the type of what each gives."""
+    near: str = ""
+    """A condition on ``near``, where the time narrows the search too little."""
+    has_prefix: bool = False
+    """Whether ``near`` has the rows' ``prefix``; else it has their ``id``."""
+    time: str = "started_at"
+
+    @property
+    def present(self) -> str:
+        """Which of the keys asked for are stored."""
+        return f"SELECT {', '.join(self._texts)} {self._found}"
+
+    @property
+    def count(self) -> str:
+        """How many of the keys asked for are stored."""
+        return f"SELECT uniqExact({self._word}) {self._found}"
+
+    def word(self, row: Row) -> str:
+        """How a row is asked for."""
+        return ".".join(
+            _hex(value) if kind == "String" else str(value)
+            for value, (_, kind) in zip(row.key, self.key, strict=True)
+        )
+
+    def near_word(self, row: Row) -> str:
+        return _hex(row.prefix) if self.has_prefix else row.id
+
+    @property
+    def _texts(self) -> list[str]:
+        """The key as rows have it."""
+        return [f"toString({it})" if kind == "UUID" else it for it, kind in self.key]
+
+    @property
+    def _word(self) -> str:
+        said = [f"{'hex' if kind == 'String' else 'toString'}({it})" for it, kind in self.key]
+        return said[0] if len(said) == 1 else "concat(" + ", '.', ".join(said) + ")"
+
+    @property
+    def _found(self) -> str:
+        near = f"{self.near} AND " if self.near else ""
+        return (
+            f"FROM {self.name} WHERE {near}{self.time} {_BETWEEN} "
+            f"AND {self._word} IN (SELECT arrayJoin(splitByChar('~', {{keys:String}})))"
+        )
+
+
+def _hex(text: str) -> str:
+    return text.encode().hex().upper()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +115,7 @@ class Row:
     at_us: int
     """The time it is sorted and cut into months by."""
     id: str
-    """What ``present`` asks for in ``ids``: the exchange's id."""
+    """The exchange's id."""
     prefix: str = ""
     """What the sorting key begins with where that is not the time."""
 
@@ -246,39 +301,31 @@ def _event(one: Event) -> Row:
     return Row("events", (one.event_id,), values, one.started_us, one.exchange_id or _NOBODY)
 
 
-# Microseconds as numbers: a time written as text would be read in the server's own zone.
-_BETWEEN = (
-    "BETWEEN fromUnixTimestamp64Micro({first:Int64}, 'UTC') AND fromUnixTimestamp64Micro({last:Int64}, 'UTC')"
-)
-IN_TIME = f"started_at {_BETWEEN} AND exchange_id IN {{ids:Array(UUID)}}"
+_OF_AN_EXCHANGE = (("exchange_id", "UUID"), ("attempt", "UInt8"))
 # In the order of writing: who sees an exchange sees its tokens and span; what is listed can be opened.
 TABLES = (
-    Table(
-        "tokens",
-        _TOKEN_COLUMNS,
-        f"SELECT toString(exchange_id), attempt, choice, source FROM tokens WHERE {IN_TIME}",  # noqa: S608
-    ),
+    Table("tokens", _TOKEN_COLUMNS, (*_OF_AN_EXCHANGE, ("choice", "UInt16"), ("source", "String"))),
     Table(
         "spans",
         spans.SPAN_COLUMNS,
-        f"SELECT TraceId, SpanId, ResourceAttributes['{KEY}'] FROM spans "  # noqa: S608
-        "WHERE TraceId IN {prefix:Array(String)} "
-        f"AND Timestamp {_BETWEEN}",
+        (("TraceId", "String"), ("SpanId", "String"), (f"ResourceAttributes['{KEY}']", "String")),
+        "TraceId IN (SELECT unhex(arrayJoin(splitByChar('~', {near:String}))))",
+        has_prefix=True,
+        time="Timestamp",
     ),
     Table(
         "exchanges",
         _EXCHANGE_COLUMNS,
-        "SELECT toString(exchange_id), attempt FROM exchanges "  # noqa: S608 - a constant
-        f"WHERE conversation IN {{prefix:Array(String)}} AND {IN_TIME}",
+        _OF_AN_EXCHANGE,
+        "conversation IN (SELECT unhex(arrayJoin(splitByChar('~', {near:String}))))",
+        has_prefix=True,
     ),
-    Table(
-        "facts",
-        FACT_COLUMNS,
-        f"SELECT toString(exchange_id), attempt FROM facts WHERE {IN_TIME}",  # noqa: S608
-    ),
+    Table("facts", FACT_COLUMNS, _OF_AN_EXCHANGE),
     Table(
         "events",
         _EVENT_COLUMNS,
-        f"SELECT toString(event_id) FROM events WHERE {IN_TIME}",  # noqa: S608
+        (("event_id", "UUID"),),
+        "exchange_id IN (SELECT toUUID(arrayJoin(splitByChar('~', {near:String}))))",
     ),
 )
+BY_NAME = {table.name: table for table in TABLES}

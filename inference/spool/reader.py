@@ -48,6 +48,10 @@ class _Started:
     again: bool = False
     """Whether any of it was written a second time."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # For another process: a dataclass with slots is pickled slowly else.
+        return _Started, (self.at, self.opened, self.parts, self.damaged_at, self.again)
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:
@@ -59,6 +63,9 @@ class Ended:
     close: bytes | None
     doubtful: bool
     """Whether an earlier reader may have given it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Ended, (self.at, self.exchange_id, self.started, self.close, self.doubtful)
 
     @property
     def size(self) -> int:

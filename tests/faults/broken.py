@@ -47,14 +47,21 @@ def _ack_early() -> None:
 def _no_dedup() -> None:
     import uuid  # noqa: PLC0415
 
-    from inference import storing  # noqa: PLC0415
+    from inference import rows, storing  # noqa: PLC0415
 
     def plain(trace_store: Any, cut: Any, token: str, again: bool) -> None:
         values = [row.values for row in cut.rows.values()]
         trace_store.insert(cut.table.name, cut.table.columns, values, str(uuid.uuid4()))
         time.sleep(_WINDOW_SECONDS)
 
+    def plain_block(trace_store: Any, block: Any, token: str) -> bool:
+        columns = rows.BY_NAME[block.table].columns
+        trace_store.send(block.table, columns, block.data, str(uuid.uuid4()))
+        time.sleep(_WINDOW_SECONDS)
+        return True
+
     storing._store_cut = plain
+    storing._store_block = plain_block
 
 
 def _early_checkpoint() -> None:

@@ -48,6 +48,10 @@ class ModelStore:
         if recorder.recorder is not None:
             recorder.recorder.note("insert", table, list(columns), [list(row) for row in rows], token)
 
+    def types(self, table: str, columns: Sequence[str]) -> tuple[str, ...]:
+        """It has none: so all goes by rows, as with a store that could not be asked."""
+        raise clickhouse.Unavailable(f"the types of {table}")
+
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Any:
         """Answers what asks which keys are present, and nothing else."""
         found = _SELECTED.search(sql)
@@ -55,6 +59,10 @@ class ModelStore:
         columns = [part.strip() for part in found["columns"].split(",")]
         rows = self.rows.get(found["table"], ())
         return SimpleNamespace(result_rows=[tuple(_value(row, column) for column in columns) for row in rows])
+
+    def ask(self, sql: str, parameters: Mapping[str, Any], words: Mapping[str, str]) -> Any:
+        """As ``query``."""
+        return self.query(sql, {**parameters, **words})
 
     def connect(self) -> clickhouse.Store:
         """Itself, where a Store is wanted."""

@@ -12,9 +12,9 @@ import pytest
 
 from inference import ahead, storing
 from inference import drain as drain_module
+from inference.ahead import Made
 from inference.clickhouse import Store, Unavailable
 from inference.drain import Drain, read_status
-from inference.preparing import Prepared
 from inference.spool.reader import Ended, decode
 from tests.inference import spooled
 from tests.inference.test_drain import KEYS, counts, drain_all, start, store, wait_for
@@ -23,14 +23,14 @@ __all__ = ["store"]  # a fixture
 _prepare = ahead._prepare
 
 
-def stumbling(batch: Sequence[Ended], *, exports: bool) -> list[Prepared]:
+def stumbling(batch: Sequence[Ended], **how: Any) -> Made:
     """Runs in a process, which a record with a certain word in it ends."""
     if any(b"poison" in decode(one).request for one in batch):
         os.kill(os.getpid(), signal.SIGKILL)
-    return _prepare(batch, exports=exports)
+    return _prepare(batch, **how)
 
 
-def dying(batch: Sequence[Ended], *, exports: bool) -> list[Prepared]:
+def dying(batch: Sequence[Ended], **how: Any) -> Made:
     os.kill(os.getpid(), signal.SIGKILL)
     return []
 
@@ -73,15 +73,15 @@ def test_what_was_read_ahead_of_a_failure_is_read_again(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spooled.spool(tmp_path, spooled.raws(range(12)))
-    drain, original, calls = Drain(tmp_path, batch=4), storing.store_rows, [0]
+    drain, original, calls = Drain(tmp_path, batch=4), storing.store_blocks, [0]
 
-    def failing(*given: Any, **how: Any) -> None:
+    def failing(*given: Any, **how: Any) -> bool:
         calls[0] += 1
         if calls[0] == 2:
             raise Unavailable("away")
-        original(*given, **how)
+        return original(*given, **how)
 
-    monkeypatch.setattr(storing, "store_rows", failing)
+    monkeypatch.setattr(storing, "store_blocks", failing)
     assert drain.step() == 4
     with pytest.raises(Unavailable):
         drain.step()

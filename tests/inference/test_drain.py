@@ -113,9 +113,9 @@ def test_everything_spooled_is_stored_once(store: Store, tmp_path: Path) -> None
     "death",
     [
         ("inference.drain", "", "replace_file", "after", 1),  # recorded, nothing sent
-        ("inference.clickhouse", "Store", "insert", "after", 1),  # one table
-        ("inference.clickhouse", "Store", "insert", "after", 3),  # three tables
-        ("inference.clickhouse", "Store", "insert", "after", 5),  # into the second batch
+        ("inference.clickhouse", "Store", "send", "after", 1),  # one table
+        ("inference.clickhouse", "Store", "send", "after", 3),  # three tables
+        ("inference.clickhouse", "Store", "send", "after", 5),  # into the second batch
         ("inference.drain", "SpoolReader", "commit", "before", 1),  # all sent and verified
         ("inference.drain", "SpoolReader", "commit", "after", 2),  # checkpoint moved, record still there
         ("inference.spool.reader", "", "replace", "before", 1),  # while the checkpoint moves
@@ -136,7 +136,7 @@ def test_killed_between_steps_nothing_is_lost_or_doubled(
 @pytest.mark.parametrize("inserts", [1, 2, 3, 4])
 def test_who_sees_an_exchange_sees_its_tokens_and_span(store: Store, tmp_path: Path, inserts: int) -> None:
     spooled.spool(tmp_path, spooled.raws(range(5)))
-    death = ("inference.clickhouse", "Store", "insert", "after", str(inserts))
+    death = ("inference.clickhouse", "Store", "send", "after", str(inserts))
     subprocess.run([sys.executable, "-c", SUICIDE, *death, "--spool", str(tmp_path)], timeout=60, check=False)
     found = {table: rows for table, (rows, _) in counts(store).items()}
     assert sum(found.values()) == 5 * inserts
@@ -293,7 +293,7 @@ def test_a_full_disk_is_freed_from_the_reserve(
 
 def test_an_unreadable_record_of_a_batch_doubles_nothing(store: Store, tmp_path: Path) -> None:
     spooled.spool(tmp_path, spooled.raws(range(20)))
-    death = ("inference.clickhouse", "Store", "insert", "after", "3")
+    death = ("inference.clickhouse", "Store", "send", "after", "3")
     subprocess.run([sys.executable, "-c", SUICIDE, *death, "--spool", str(tmp_path)], timeout=60, check=False)
     (tmp_path / "batch.json").write_bytes(b"\0\0")
     drain = drain_all(tmp_path)

@@ -65,7 +65,7 @@ def test_killed_between_tables_no_feedback_is_lost_or_doubled(
     store: Store, tmp_path: Path, inserts: int
 ) -> None:
     spooled.spool(tmp_path, said(6))
-    death = ("inference.clickhouse", "Store", "insert", "after", str(inserts))
+    death = ("inference.clickhouse", "Store", "send", "after", str(inserts))
     killed = subprocess.run(
         [sys.executable, "-c", SUICIDE, *death, "--spool", str(tmp_path)], timeout=60, check=False
     )
