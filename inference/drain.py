@@ -283,13 +283,17 @@ class Drain:
         """Store a batch and return how many records that were. The usual one goes as it was made ready;
         whatever is not usual goes by rows.
         """
-        if isinstance(made, Ready) and not again and not self._erased.erasures():
+        if isinstance(made, Ready) and not again and not self._touched(made):
             if self._send(made, name):
                 return made.count
             again = True
         prepared = self._preparing.by_rows(made, ahead)
         self._store_rows(ahead.batch, prepared, name, again=again)
         return sum(not one.damage for one in prepared)
+
+    def _touched(self, made: Ready) -> bool:
+        """Whether an erasure may forbid to store any of it."""
+        return self._erased.touches(made.began, made.others, made.records)
 
     def _send(self, made: Ready, name: str) -> bool:
         """Whether all of a batch could be read back after it had been sent."""

@@ -16,14 +16,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-import orjson
-
 from inference.clickhouse import Store
-from inference.engine.form import KIND as TOKENS
 from inference.otlp import SpanBatch
 from inference.raw import RawExchange
 from inference.rows import Record, moment
 from inference.spans import SPAN_COLUMNS, USER_ATTRIBUTES
+from inference.subjects import Subject, about
 
 COLUMNS = ("kind", "id", "erasure", "salt", "before", "place")
 FRESH_SECONDS = 2.0
@@ -35,66 +33,6 @@ _AT_ONCE = 2000
 def digest(salt: str, value: str) -> str:
     """How a user's or a session's id stands on the list: SHA-256 of salt and id, in hexadecimal digits."""
     return hashlib.sha256((salt + value).encode("utf-8", "replace")).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """Whom and what a record is about, as far as its headers say."""
-
-    kind: str
-    id: str
-    exchange: str = ""
-    trace: str = ""
-    user: str = ""
-    session: str = ""
-    at: datetime | None = None
-
-
-def about(raw: RawExchange) -> Subject:
-    """Read from the headers alone, so that what can't be parsed is known, too. Never raises."""
-    opened = raw.opened
-    kind = str(opened.get("kind", "exchange"))
-    if kind == "exchange":
-        return Subject(
-            kind,
-            raw.exchange_id,
-            raw.exchange_id,
-            _text(opened, "trace_id"),
-            _text(opened, "user"),
-            _text(opened, "session"),
-            _time(opened.get("started_us")),
-        )
-    if kind == "event":
-        user = _text(_data(raw.request), "user")
-        return Subject(
-            kind,
-            raw.exchange_id,
-            _text(opened, "exchange_id"),
-            _text(opened, "trace_id"),
-            user,
-            at=_time(opened.get("at_us")),
-        )
-    return Subject(kind, raw.exchange_id, _text(opened, "exchange_id") if kind == TOKENS else "")
-
-
-def _text(given: dict[str, Any], name: str) -> str:
-    found = given.get(name)
-    return found if isinstance(found, str) else ""
-
-
-def _time(given: object) -> datetime | None:
-    try:
-        return moment(given) if isinstance(given, int) else None
-    except OverflowError:
-        return None
-
-
-def _data(body: bytes) -> dict[str, Any]:
-    try:
-        found = orjson.loads(body)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +50,34 @@ class Erased:
     def __init__(self, connect: Callable[[], Store], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._connect, self._clock = connect, clock
         self._salts: frozenset[str] = frozenset()
+        self._newest: datetime | None = None
         self._erasures: frozenset[str] = frozenset()
         self._read_at: float | None = None
 
     def erasures(self) -> frozenset[str]:
         """The ids of all erasures, at most ``FRESH_SECONDS`` old."""
         if self._read_at is None or self._clock() - self._read_at > FRESH_SECONDS:
-            asked = "SELECT toString(erasure), salt FROM erased WHERE kind = 'user'"
+            asked = "SELECT toString(erasure), salt, before FROM erased WHERE kind = 'user'"
             found = self._connect().query(asked).result_rows
             self._erasures = frozenset(row[0] for row in found)
             self._salts = frozenset(row[1] for row in found)
+            self._newest = max((row[2] for row in found), default=None)
             self._read_at = self._clock()
         return self._erasures
+
+    def touches(self, began: datetime, others: Sequence[Subject], records: Sequence[Record]) -> bool:
+        """Whether any of a batch may have to go. Its exchanges ``began`` then or later, and nothing that
+        begins after all erasures were asked for has to; ``others`` are whom its other records are about, and
+        ``records`` are those of spans.
+        """
+        if not self.erasures() or self._newest is None:
+            return False
+        if began < self._newest:
+            return True
+        found = self._entries(key for subject in others for key in self._keys(subject))
+        if any(self._fits(subject, found) for subject in others):
+            return True
+        return any(left is not one for left, one in zip(self.spans(records), records, strict=True))
 
     def without(self, raws: Sequence[RawExchange], place: str = "spool") -> list[RawExchange]:
         """The records that stay. Those that don't are on the list, durably, when this returns."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from clickhouse_connect.driver.exceptions import Error
 
@@ -23,8 +24,10 @@ from inference.masking import Masking
 from inference.otlp import SpanBatch
 from inference.rows import NO_ROW, Record, Row, rows
 from inference.spool.reader import Ended, decode
+from inference.subjects import Subject, about
 
 log = logging.getLogger("inference.drain")
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class Prepared:
     """Why it can't be stored, and is kept aside."""
     damage: str = ""
     """Why its frames can't be read."""
+    subject: Subject | None = None
+    """Whom it is about; of damage nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +52,12 @@ class Ready:
     blocks: Sequence[Block]
     records: Sequence[Record]
     """Those that are asked for beyond their rows."""
+    began: datetime
+    """When the first of its exchanges did; the end of time where there is none."""
+    others: Sequence[Subject]
+    """Whom its records are about that are no exchanges."""
     count: int
-    """How many records there were."""
+    """How many there were."""
     newest: str
     """The last exchange's id; empty where there is none."""
 
@@ -68,7 +77,10 @@ def ready(
         return made
     exchanges = (row.id for row in reversed(rows_of_all) if row.table == "exchanges")
     asked = [one.record for one in made if one.record is not None]
-    return Ready(blocks, asked, len(made), next(exchanges, ""))
+    subjects = [one.subject for one in made if one.subject is not None]
+    others = [one for one in subjects if one.kind != "exchange" or one.at is None]
+    began = min((one.at for one in subjects if one.kind == "exchange" and one.at), default=_NEVER)
+    return Ready(blocks, asked, began, others, len(made), next(exchanges, ""))
 
 
 def prepare(batch: Sequence[Ended], masking: Masking, *, exports: bool = False) -> list[Prepared]:
@@ -77,31 +89,36 @@ def prepare(batch: Sequence[Ended], masking: Masking, *, exports: bool = False) 
     ``exports``: every exchange is asked for afterwards, too, since its span goes elsewhere.
     """
     parsed = [_parse(ended, masking) for ended in batch]
-    made = iter(_rows([one for one in parsed if not isinstance(one, Prepared)], exports))
-    return [one if isinstance(one, Prepared) else next(made) for one in parsed]
+    made = iter(_rows([(one, of) for one, of in parsed if not isinstance(one, Prepared)], exports))
+    return [one if isinstance(one, Prepared) else next(made) for one, _ in parsed]
 
 
-def _parse(ended: Ended, masking: Masking) -> Record | Prepared:
+def _parse(ended: Ended, masking: Masking) -> tuple[Record | Prepared, Subject | None]:
     try:
         raw = decode(ended)
     except ValueError as error:
-        return Prepared(damage=str(error))
+        return Prepared(damage=str(error)), None
+    of = about(raw)
     try:
         record = records.parse(raw)
-        return Prepared() if record is None else masking.record(raw, record)
+        return (Prepared(subject=of) if record is None else masking.record(raw, record)), of
     except ValueError as error:
-        return Prepared(problem=str(error))
+        return Prepared(problem=str(error), subject=of), of
     except Exception as error:  # a parser's mistake costs one exchange its row, not all of them
         log.exception("exchange %s can't be parsed", raw.exchange_id)
-        return Prepared(problem=f"{type(error).__name__}: {error}")
+        return Prepared(problem=f"{type(error).__name__}: {error}", subject=of), of
 
 
-def _rows(parsed: Sequence[Record], exports: bool) -> list[Prepared]:
+def _rows(parsed: Sequence[tuple[Record, Subject | None]], exports: bool) -> list[Prepared]:
     try:
-        return [Prepared(made, _asked(one, exports)) for one, made in zip(parsed, rows(parsed), strict=True)]
+        made = rows([one for one, _ in parsed])
+        return [
+            Prepared(of_one, _asked(one, exports), subject=of)
+            for (one, of), of_one in zip(parsed, made, strict=True)
+        ]
     except NO_ROW as error:
         if len(parsed) == 1:
-            return [Prepared(problem=f"{type(error).__name__}: {error}")]
+            return [Prepared(problem=f"{type(error).__name__}: {error}", subject=parsed[0][1])]
         # One of them makes no row. Which one is found by making each one's alone.
         return [made for one in parsed for made in _rows([one], exports)]
 

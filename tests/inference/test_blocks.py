@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,7 @@ def test_an_erasure_that_is_asked_for_between_preparing_and_storing_is_honoured(
         return []
 
     monkeypatch.setattr(drain._erased, "erasures", lambda: frozenset({"one"}))
+    monkeypatch.setattr(drain._erased, "_newest", datetime.now(UTC))
     monkeypatch.setattr(drain._erased, "without", none)
     monkeypatch.setattr(drain._quarantine, "erase", lambda *_: None)
     try:

@@ -158,6 +158,48 @@ def test_what_still_comes_is_dropped_whoever_brings_it(store: Store, tmp_path: P
     assert MARK not in str(store.query("SELECT * FROM erased").result_rows)
 
 
+def by_rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How large the batches were that could not go as blocks, from now on."""
+    seen: list[int] = []
+    one_by_one = Drain._store_rows
+
+    def noted(self: Drain, batch: Any, *rest: Any, **more: Any) -> None:
+        seen.append(len(batch))
+        one_by_one(self, batch, *rest, **more)
+
+    monkeypatch.setattr(Drain, "_store_rows", noted)
+    return seen
+
+
+def test_what_an_erasure_does_not_touch_goes_as_blocks(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or every drain would be slow for ever after the first one."""
+    erasing.announce(store, wish(before=datetime.now(UTC) - timedelta(hours=1)))
+    seen = by_rows(monkeypatch)
+    spooled.spool(tmp_path, [*others(), spooled.raw(13, user=MARK, started_us=time.time_ns() // 1000)])
+    drain(tmp_path)
+    assert not seen
+    found = rows(store)
+    assert (found["exchanges"], found["events"], found["spans"]) == (3, 1, 4)
+
+
+@pytest.mark.parametrize("which", range(len(theirs())))
+def test_what_an_erasure_touches_does_not(
+    which: int, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each kind alone, when the rest of it has been dropped already."""
+    late = theirs()
+    erasing.announce(store, wish())
+    spooled.spool(tmp_path / "a", late[:which] + late[which + 1 :])
+    drain(tmp_path / "a")
+    before, seen = rows(store), by_rows(monkeypatch)
+    spooled.spool(tmp_path / "b", [late[which]])
+    drain(tmp_path / "b")
+    assert seen == [1]
+    assert rows(store) == before
+
+
 def test_what_was_kept_aside_is_deleted_too(store: Store, tmp_path: Path) -> None:
     broken, other = spooled.raw(1, user=MARK), spooled.raw(2, user="bob")
     del broken.opened["route"], other.opened["route"]
