@@ -148,20 +148,3 @@ def test_every_label_that_dashboard_and_rules_name_is_shown() -> None:
         assert not grouped or written <= kept, (expression, words)
         looked_at += len(kept | asked | written)
     assert looked_at > 40
-
-
-def test_the_dashboard_can_be_imported() -> None:
-    dashboard = json.loads((FILES / "flywheel.json").read_text())
-    ids = [panel["id"] for panel in dashboard["panels"]]
-    assert len(ids) == len(set(ids))
-    taken: set[tuple[int, int]] = set()
-    for panel in dashboard["panels"]:
-        place = panel["gridPos"]
-        cells = {
-            (x, y)
-            for x in range(place["x"], place["x"] + place["w"])
-            for y in range(place["y"], place["y"] + place["h"])
-        }
-        assert not cells & taken, panel["title"]
-        assert place["x"] + place["w"] <= 24
-        taken |= cells
