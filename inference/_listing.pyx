@@ -393,6 +393,9 @@ def read(bytes answer not None, Py_ssize_t top_k):
     if not EXACT or top_k < 0:
         return None
     reader = Reader(answer, top_k)
-    if not (reader.body() if answer.startswith(b'{') else reader.stream()):
+    if answer.startswith(b'{'):
+        if not reader.body():
+            return None
+    elif not answer.startswith(b'data: ') or not reader.stream():
         return None
     return PyBytes_FromStringAndSize(reader.left, reader.size), reader.count, reader.found
