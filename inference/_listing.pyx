@@ -96,7 +96,7 @@ cdef class Reader:
         self.end = self.at + PyBytes_GET_SIZE(answer)
         self.top_k = top_k
         self.found = {}
-        # What is left is never longer: null for an object, a comma for an event's ends.
+        # What is left is no longer, but for a list's brackets: null for an object, a comma for an event's ends.
         self.left = <char *> malloc(PyBytes_GET_SIZE(answer) + 2)
         if self.left == NULL:
             raise MemoryError
@@ -190,9 +190,9 @@ cdef class Reader:
                     if self.at[0] == c'n':
                         continue
                     self.keep(kept, self.at - kept)
-                    self.keep(b'null', 4)
                     if not self.content(index):
                         return False
+                    self.keep(b'null', 4)  # Not before: only then is what it stands for known to be longer.
                     kept = self.at
                 continue
             if self.at[0] == c'{' or self.at[0] == c'[':
