@@ -55,6 +55,10 @@ class Position:
     number: int
     offset: int
 
+    def __reduce__(self) -> tuple[type, tuple[int, int, int]]:
+        # Where this is compiled, pickle would set its fields one by one, and they are frozen.
+        return Position, (self.epoch, self.number, self.offset)
+
     def __str__(self) -> str:
         return f"{self.epoch:016x}-{self.number:08d}:{self.offset}"
 

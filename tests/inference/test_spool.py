@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import pickle
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -618,3 +619,9 @@ def test_threads_unpack_at_once() -> None:
     packed = frames.Packer().pack(plain)
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(frames.unpack, packed * 20)) == plain * 20
+
+
+def test_a_place_goes_to_another_process() -> None:
+    """As part of what a drain's processes prepare, compiled too."""
+    at = Position(7, 2, 99)
+    assert pickle.loads(pickle.dumps(at)) == at
