@@ -1,5 +1,5 @@
 """Compiles the hot path into the wheel: mypyc makes C of the modules that pyproject.toml
-names, Cython of the searches in them.
+names, Cython of what goes over bytes one by one.
 
 The sources stay what they are, and run without this where no C compiler is: the same, slower. So nothing is
 compiled where one works on them, only into the wheel that `pip install .` makes. FLYWHEEL_COMPILE=0 leaves
@@ -17,7 +17,6 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SEARCHES = "inference/_cutting.pyx"
 REQUIRES = ["cython==3.3.1", "mypy==2.4.1", "setuptools==80.9.0"]
 _MYPY = "[mypy]\nignore_missing_imports = True\nfollow_imports = silent\n"
 
@@ -47,10 +46,12 @@ def _build(modules: list[str]) -> None:
 
     paths = [f"{name.replace('.', '/')}.py" for name in modules]
     compiled = mypycify(paths, opt_level="3", debug_level="0")
-    name = SEARCHES.removesuffix(".pyx").replace("/", ".")
     gnu = [("_GNU_SOURCE", "1")]
-    searches = cythonize([Extension(name, [SEARCHES], define_macros=gnu, extra_compile_args=["-O3"])])
-    made = Distribution({"name": "flywheel", "packages": [], "ext_modules": [*compiled, *searches]})
+    written = [
+        Extension(f"inference.{path.stem}", [str(path)], define_macros=gnu, extra_compile_args=["-O3"])
+        for path in sorted(Path("inference").glob("*.pyx"))
+    ]
+    made = Distribution({"name": "flywheel", "packages": [], "ext_modules": [*compiled, *cythonize(written)]})
     command: Any = made.get_command_obj("build_ext")
     command.inplace, command.parallel = True, os.cpu_count()
     command.ensure_finalized()

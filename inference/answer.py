@@ -6,6 +6,7 @@ The forms that answers come in are in inference.surfaces, each in its own module
 from dataclasses import dataclass, field
 from typing import Any
 
+from inference.listing import Columns
 from inference.ranking import Wire, agree, numbers, rank
 
 
@@ -52,6 +53,8 @@ class Building:
     ids: list[int] = field(default_factory=list)
     wire: Wire = field(default_factory=Wire)
     """What its logprobs say."""
+    columns: Columns | None = None
+    """The same, where it was read at once."""
 
 
 @dataclass(slots=True)
@@ -105,6 +108,8 @@ def _tokens(index: int, built: Building, top_k: int) -> tuple[Tokens | None, boo
 
     Logprobs name their tokens, so where both lists came and differ, theirs count.
     """
+    if (columns := built.columns) is not None:
+        return Tokens(index, "wire", *columns), not built.ids or built.ids == columns[0]
     wire = built.wire
     if not wire.names:
         return None, True

@@ -10,10 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.store import space, speed
+from flywheel.local import compiled
+from flywheel.local.home import ROOT, Home
+from flywheel.local.installing import InstallError
 from inference import clickhouse
 from tests.clickhouse_fixture import ClickHouseProcess
 
 PARTS = ("tokens", "conversation", "pages", "drain")
+_DRAINS = {"pages", "drain"}
+"""Those that run a drain: as production installs it, compiled."""
 _REACH = {
     "bytes_per_token_top5": "at most 20, aim for 12",
     "json_ratio": "at least 30",
@@ -33,10 +38,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--sizes", default="10000,100000,1000000", help="exchanges stored")
     parser.add_argument("--drained", type=int, default=4000, help="exchanges that are drained")
     parser.add_argument("--processes", type=int, default=0, help="that prepare what is drained; 0: a thread")
+    parser.add_argument("--interpreted", action="store_true", help="the drain without a C compiler")
     given = parser.parse_args(arguments)
     only = set(given.only.split(","))
     if unknown := only - set(PARTS):
         parser.error(f"{', '.join(sorted(unknown))}: known are {', '.join(PARTS)}")
+    try:
+        code = ROOT if given.interpreted or not only & _DRAINS else compiled.make(Home.open(os.environ))
+    except InstallError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
     found: dict[str, float | None] = dict.fromkeys(_REACH)
     with tempfile.TemporaryDirectory() as home, _engine(Path(home)) as address:
         if "tokens" in only:
@@ -45,12 +56,11 @@ def main(arguments: list[str] | None = None) -> int:
             found["conversation_factor"] = space.conversation(f"{address}/bench_conversation")
         os.environ["FLYWHEEL_CLICKHOUSE_URL"] = f"{address}/bench"
         if "pages" in only:
-            found["slowest_page_p95_ms"] = _pages(
-                Path(home), [int(one) for one in given.sizes.split(",")], given.drained
-            )
+            sizes = [int(one) for one in given.sizes.split(",")]
+            found["slowest_page_p95_ms"] = _pages(code, Path(home), sizes, given.drained)
         if "drain" in only:
             clickhouse.migrate()
-            drained = speed.drained(Path(home) / "drained", given.drained, given.processes)
+            drained = speed.drained(code, Path(home) / "drained", given.drained, given.processes)
             found["drain_exchanges_per_s"] = drained.per_second
             found["drain_cpu_us"] = drained.cpu_seconds * 1e6
             found["drain_own_cpu_us"] = drained.own_seconds * 1e6
@@ -62,12 +72,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _pages(home: Path, sizes: list[int], drained: int) -> float:
+def _pages(code: Path, home: Path, sizes: list[int], drained: int) -> float:
     """A table of all questions by size; gives the slowest at the last size, in milliseconds."""
     by_size = []
     for size in sizes:
         speed.filled(size)
-        by_size.append({one.name: one for one in speed.pages(home / f"spool-{size}", drained)})
+        by_size.append({one.name: one for one in speed.pages(code, home / f"spool-{size}", drained)})
     print(f"{'p95, ms (median)':36s}" + "".join(f"{size:>18,}" for size in sizes))
     for name in by_size[0]:
         cells = (f"{found[name].p95 * 1000:9.0f} ({found[name].median * 1000:5.0f})" for found in by_size)

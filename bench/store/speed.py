@@ -64,10 +64,12 @@ def filled(size: int) -> Store:
 
 
 @readers.as_the_system()
-def pages(folder: Path, count: int) -> list[Answered]:
-    """Every page's queries, again and again, while a drain has ``count`` exchanges to store."""
+def pages(code: Path, folder: Path, count: int) -> list[Answered]:
+    """Every page's queries, again and again, while a drain has ``count`` exchanges to store. ``code`` is the
+    checkout that the drain is run from, or the copy of it in which the hot path is compiled.
+    """
     spool(folder, count, first=5_000_000)
-    with _draining(folder):
+    with _draining(code, folder):
         asked = questions()
         for question in asked:
             question.ask()
@@ -84,9 +86,10 @@ def pages(folder: Path, count: int) -> list[Answered]:
 
 
 @contextmanager
-def _draining(folder: Path, processes: int = 0) -> Iterator[int]:
+def _draining(code: Path, folder: Path, processes: int = 0) -> Iterator[int]:
     command = [sys.executable, "-m", "inference.drain", "--spool", str(folder), "--interval", "0.05"]
-    process = subprocess.Popen([*command, "--processes", str(processes)], stderr=subprocess.DEVNULL)
+    command += ["--processes", str(processes)]
+    process = subprocess.Popen(command, cwd=code, stderr=subprocess.DEVNULL)
     try:
         yield process.pid
     finally:
@@ -107,10 +110,10 @@ class Drained:
     """The most resident memory that the drain had."""
 
 
-def drained(folder: Path, count: int, processes: int) -> Drained:
+def drained(code: Path, folder: Path, count: int, processes: int) -> Drained:
     """A spool of so many exchanges into the store."""
     spool(folder, count, first=8_000_000)
-    with _draining(folder, processes) as drain:
+    with _draining(code, folder, processes) as drain:
         began = _wait(folder, 1)
         first, *before = read_status(folder), *_cpu_seconds(drain)
         ended = _wait(folder, count)

@@ -22,13 +22,17 @@ from flywheel.local.installing import InstallError
 
 _COPIED = ("annotations", "bench", "deploy", "docs", "flywheel", "inference", "templates", "tests")
 _FILES = ("Makefile", "README.md", "manage.py", "pyproject.toml")
-_SEARCHES = "inference/_cutting.pyx"
 
 
 def modules() -> list[Path]:
     """The sources that are compiled, by their path in the checkout."""
     hooks = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     return [Path(f"{name.replace('.', '/')}.py") for name in hooks["hooks"]["custom"]["modules"]]
+
+
+def written() -> list[Path]:
+    """The sources that are written in Cython, and each compiled to a module of its name."""
+    return sorted(path.relative_to(ROOT) for path in ROOT.glob("inference/*.pyx"))
 
 
 def make(home: Home) -> Path:
@@ -44,7 +48,7 @@ def make(home: Home) -> Path:
     (folder / ".venv").symlink_to(ROOT / ".venv")
     with zipfile.ZipFile(made) as wheel:
         wheel.extractall(folder, [name for name in wheel.namelist() if name.endswith(".so")])
-    for module in modules():
+    for module in (*modules(), *written()):
         if not list((folder / module.parent).glob(f"{module.stem}.*.so")):
             raise InstallError(f"{module} was not compiled")
     return folder
@@ -52,8 +56,8 @@ def make(home: Home) -> Path:
 
 def _compile(home: Home) -> Path:
     """The wheel that holds what was compiled."""
-    others = (_SEARCHES, "deploy/compiling.py")
-    inputs = installing.hash_of(*(ROOT / one for one in (*modules(), *map(Path, others))))
+    others = (*written(), Path("deploy/compiling.py"))
+    inputs = installing.hash_of(*(ROOT / one for one in (*modules(), *others)))
     folder = home.root / "compiled-wheel"
     if not installing.is_done(folder, inputs):
         installing.system_packages({"gcc": "gcc"})

@@ -37,19 +37,9 @@ what they import takes seconds. `test` does it all."""
 _HERE = "not browser and not wheel and not compiled"
 _COMPILED = (_PYTHON, "-m", "flywheel.local.compiled", *_PYTEST[1:])
 _HOT_NAMES = (
-    *("allowance", "capture", "capture_engine", "compiled", "counters", "cutting", "cycles", "engine_record"),
-    *(
-        "following",
-        "intake",
-        "kept",
-        "layouts",
-        "policies",
-        "proxy",
-        "spool",
-        "surfaces",
-        "tallies",
-        "upstream",
-    ),
+    *("ahead", "allowance", "capture", "capture_engine", "compiled", "counters", "cutting", "cycles"),
+    *("engine_record", "exchange", "following", "intake", "kept", "layouts", "listing", "policies", "proxy"),
+    *("ranking", "spool", "surfaces", "tallies", "upstream"),
     "uuid7",
 )
 _HOT = (

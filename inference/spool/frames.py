@@ -10,6 +10,7 @@ import json
 import os
 import re
 import struct
+import threading
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,6 +56,10 @@ class Position:
     epoch: int
     number: int
     offset: int
+
+    def __reduce__(self) -> tuple[type, tuple[int, int, int]]:
+        # Where this is compiled, pickle would set its fields one by one, and they are frozen.
+        return Position, (self.epoch, self.number, self.offset)
 
     def __str__(self) -> str:
         return f"{self.epoch:016x}-{self.number:08d}:{self.offset}"
@@ -164,6 +169,17 @@ def lay_out(header: dict[str, Any] | None, body: bytes) -> bytes:
     return b"".join((_CHECK.pack(len(text)), text, body))
 
 
+_OWN = threading.local()
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    """This thread's: it is not safe to share, and making one costs more than a small payload."""
+    found: zstandard.ZstdDecompressor | None = getattr(_OWN, "decompressor", None)
+    if found is None:
+        found = _OWN.decompressor = zstandard.ZstdDecompressor()
+    return found
+
+
 def plain_size(payload: bytes) -> int:
     """How many bytes a payload comes to; 0 where it doesn't say so."""
     try:
@@ -175,7 +191,7 @@ def plain_size(payload: bytes) -> int:
 def unpack(payload: bytes) -> bytes:
     """A part's bytes. Raises ValueError."""
     try:
-        return zstandard.ZstdDecompressor().decompress(payload)
+        return _decompressor().decompress(payload)
     except zstandard.ZstdError as error:
         raise ValueError(str(error)) from error
 

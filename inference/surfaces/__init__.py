@@ -37,4 +37,5 @@ def read(name: str, response: bytes, top_k: int) -> Answer:
     Bytes that are no answer at all give an empty one; a cut-off stream gives what came before the cut.
     """
     surface = NAMED[name]
-    return surface.read(carried(response, surface.form), top_k)
+    answer = surface.read_at_once(response, top_k)
+    return answer if answer is not None else surface.read(carried(response, surface.form), top_k)

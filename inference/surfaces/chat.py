@@ -2,6 +2,7 @@
 
 import msgspec
 
+from inference import listing
 from inference.answer import Answer, Building
 from inference.ranking import logarithms
 from inference.surfaces import choices
@@ -23,6 +24,9 @@ class Logprobs(msgspec.Struct, gc=False):
     """A choice's, in a body or in an event."""
 
     content: list[_Position] | None = None
+
+
+_FORM = Form(choices.form(Logprobs))
 
 
 def add(body: Message, top_k: int, most: int) -> Added | None:
@@ -57,7 +61,20 @@ def asked(body: Message) -> list[Message]:
 
 def read(messages: list[Message], top_k: int) -> Answer:
     """The choices, and each one's tokens."""
-    return choices.read(messages, top_k, _take, lambda one: one.get("message") or one.get("delta") or {})
+    return choices.read(messages, top_k, _take, _said)
+
+
+def read_at_once(response: bytes, top_k: int) -> Answer | None:
+    """The same of an answer of vLLM's usual layout."""
+    found = listing.read(response, top_k)
+    if found is None:
+        return None
+    messages = _FORM.decode_list(found.left, found.count) if found.streamed else _FORM.decode([found.left])
+    return None if messages is None else choices.read(messages, top_k, _take, _said, found.columns)
+
+
+def _said(choice: Message) -> Message:
+    return choice.get("message") or choice.get("delta") or {}
 
 
 def _take(built: Building, choice: Message) -> None:
@@ -79,7 +96,8 @@ CHAT = Surface(
     path="/v1/chat/completions",
     asked=asked,
     read=read,
-    form=Form(choices.form(Logprobs)),
+    read_at_once=read_at_once,
+    form=_FORM,
     add=add,
     choices=choices.count,
     finishes=choices.finishes,

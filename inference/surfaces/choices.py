@@ -1,12 +1,14 @@
 """What chats and completions have in common: choices, each finished for itself. Pure."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypedDict, TypeVar
 
 import msgspec
 
 from inference.answer import Answer, Building
+from inference.listing import Columns
 from inference.surfaces.surface import Hidden, Message
 
 # A quote inside a JSON string is escaped, so this finds keys alone.
@@ -77,8 +79,11 @@ def read(
     top_k: int,
     take: Callable[[Building, Message], None],
     said: Callable[[Message], Message],
+    columns: Mapping[int, Columns] = MappingProxyType({}),
 ) -> Answer:
-    """Lay choices together. ``take`` adds one part's tokens to its choice, ``said`` finds its message."""
+    """Lay choices together. ``take`` adds one part's tokens to its choice, ``said`` finds its message.
+    ``columns`` are the tokens of choices that were read before, by their index.
+    """
     answer = Answer()
     building: dict[int, Building] = {}
     for message in messages:
@@ -88,11 +93,15 @@ def read(
         answer.take_prompt(message.get("prompt_token_ids"))
         for choice in message.get("choices") or ():
             answer.take_prompt(choice.get("prompt_token_ids"))
-            built = building.setdefault(choice.get("index", 0), Building())
+            index = choice.get("index", 0)
+            built = building.get(index)
+            if built is None:
+                built = building[index] = Building()
             _take_text(built, choice, said(choice))
             built.ids += choice.get("token_ids") or ()
             take(built, choice)
     for index, built in sorted(building.items()):
+        built.columns = columns.get(index)
         answer.add(index, built, top_k)
     return answer
 

@@ -47,11 +47,18 @@ class Form:
         try:
             if len(bodies) == 1:
                 return [self._one.decode(bodies[0])]
-            # In one call: a stream has as many events as tokens.
-            found: list[Message] = self._all.decode(b"[" + b",".join(bodies) + b"]")
         except (ValueError, RecursionError):
             return None
-        return found if len(found) == len(bodies) else None
+        # In one call: a stream has as many events as tokens.
+        return self.decode_list(b"[" + b",".join(bodies) + b"]", len(bodies))
+
+    def decode_list(self, bodies: bytes, count: int) -> list[Message] | None:
+        """What a list of so many bodies holds; None when they are not that many of this form."""
+        try:
+            found: list[Message] = self._all.decode(bodies)
+        except (ValueError, RecursionError):
+            return None
+        return found if len(found) == count else None
 
 
 def carried(response: bytes, form: Form | None = None) -> list[Message]:
@@ -83,6 +90,11 @@ def one(_: Message) -> int:
 def never(_: bytes, __: bytes) -> int:
     """For surfaces without streams."""
     return 0
+
+
+def not_at_once(_: bytes, __: int) -> Answer | None:
+    """For surfaces whose answers are decoded first."""
+    return None
 
 
 def keeps(_: Hidden, __: Message) -> None:
@@ -122,6 +134,8 @@ class Surface:
     """A request's messages, in the form of a chat's."""
     read: Callable[[list[Message], int], Answer]
     """Lays together what a body or its events carry; the number is how many alternatives a position has."""
+    read_at_once: Callable[[bytes, int], Answer | None] = not_at_once
+    """The same of the bytes, with no step in between; None for those that are to be read with it."""
     form: Form | None = None
     """What of its answers ``read`` asks for; without one, all is decoded."""
     add: Callable[[Message, int, int], Added | None] = adds_nothing

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flywheel.local import compiled
-from inference import cutting
+from inference import cutting, listing
 from inference.cutting import Cut
 from tests.inference.recorded import PAIRS
 from tests.inference.test_cutting import HOSTILE
@@ -90,10 +90,11 @@ def in_python() -> Iterator[None]:
 
 
 def test_every_module_that_is_named_is_compiled() -> None:
-    for module in compiled.modules():
+    for module in (*compiled.modules(), *compiled.written()):
         made = importlib.import_module(".".join(module.with_suffix("").parts))
         assert str(made.__file__).endswith(".so"), made
     assert cutting._COMPILED is not None
+    assert listing._COMPILED is not None
 
 
 @given(WHOLE | BYTES, st.integers(0, 40), st.booleans())

@@ -1,9 +1,12 @@
 """The spool: what is durable stays, in order, once; what is damaged costs only itself."""
 
 import asyncio
+import contextlib
 import os
+import pickle
 import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -596,3 +599,29 @@ def test_a_position_is_its_text(text: str) -> None:
     assert Position.parse(str(position)) == position
     with pytest.raises(ValueError, match="position"):
         Position.parse(text)
+
+
+@given(st.lists(st.binary(max_size=300), min_size=1, max_size=4), st.binary(max_size=40), st.integers(0, 40))
+def test_a_payload_that_cannot_be_unpacked_costs_the_next_nothing(
+    plain: list[bytes], broken: bytes, cut: int
+) -> None:
+    packed = frames.Packer().pack(plain)
+    for payload, expected in zip(packed, plain, strict=True):
+        for bad in (broken, payload[:cut], payload[:cut] + broken):
+            if bad != payload:
+                with contextlib.suppress(ValueError):
+                    frames.unpack(bad)
+        assert frames.unpack(payload) == expected
+
+
+def test_threads_unpack_at_once() -> None:
+    plain = [bytes([at]) * 200_000 for at in range(8)]
+    packed = frames.Packer().pack(plain)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(frames.unpack, packed * 20)) == plain * 20
+
+
+def test_a_place_goes_to_another_process() -> None:
+    """As part of what a drain's processes prepare, compiled too."""
+    at = Position(7, 2, 99)
+    assert pickle.loads(pickle.dumps(at)) == at
