@@ -24,7 +24,7 @@ from inference.spool import Keys, SpoolReader
 from tests.faults.clients import Clients, Ledger
 from tests.faults.disk_model import WAYS, Disk, Step, read_log
 from tests.faults.stack import Stack, running
-from tests.faults.workload import ModelStore
+from tests.faults.workload import ModelStore, plain_blocks
 
 
 @dataclass
@@ -65,7 +65,7 @@ def cut_writer_and_drain(home: Path, seed: int, *, rounds: int, most_cuts: int, 
     steps = read_log(log)
     found, chance = Cuts(seed, len(steps)), random.Random(seed)
     for disk, store, acks, how in _cuts(folder.resolve(), steps, most_cuts, chance, found):
-        with TemporaryDirectory() as place:
+        with TemporaryDirectory() as place, plain_blocks():
             disk.after_power_cut(Path(place), how, chance)
             drain = Drain(Path(place), store.connect, keys=Keys.from_environment())
             while drain.step():
