@@ -112,7 +112,7 @@ def answers() -> st.SearchStrategy[bytes]:
 
 @given(answers(), st.integers(0, 5))
 def test_an_answer_of_the_usual_layout_is_read_at_once_and_as_by_decoding(body: bytes, top_k: int) -> None:
-    assert listing.read(body, top_k) is not None
+    assert CHAT.read_at_once(body, top_k) is not None
     assert_same(body, top_k)
 
 
@@ -174,7 +174,7 @@ def changed(text: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("text", [BODY, STREAM])
 def test_an_answer_that_is_changed_anywhere_is_read_as_by_decoding(text: str) -> None:
-    assert listing.read(text.encode(), 1) is not None
+    assert CHAT.read_at_once(text.encode(), 1) is not None
     for one in changed(text):
         assert_same(one.encode())
 
@@ -210,7 +210,7 @@ def test_odd_values_are_read_as_by_decoding(before: str, puts: list[str]) -> Non
 def test_a_recorded_answer_is_read_at_once(name: str) -> None:
     body = RECORDED[name]
     wishes = b'"token":' in body and b'"token":"token_id:' not in body
-    assert (listing.read(body, 5) is None) == wishes
+    assert (CHAT.read_at_once(body, 5) is None) == wishes
     for top_k in (0, 1, 5, 6, 100):
         assert_same(body, top_k)
 
@@ -218,7 +218,7 @@ def test_a_recorded_answer_is_read_at_once(name: str) -> None:
 def test_long_answers_are_read_at_once() -> None:
     for _, body in sample.recorded():
         for one in (body, _BYTES.sub(b"", body)):
-            assert listing.read(one, 5) is not None
+            assert CHAT.read_at_once(one, 5) is not None
             assert_same(one, 5)
 
 
