@@ -21,6 +21,7 @@ from flywheel.local.home import ROOT, WEB_PYTHON, Home
 from flywheel.local.installing import InstallError
 
 _COPIED = ("annotations", "bench", "deploy", "docs", "flywheel", "inference", "templates", "tests")
+_ENVIRONMENTS = (".venv", ".venv-vllm")
 _FILES = ("Makefile", "README.md", "manage.py", "pyproject.toml")
 
 
@@ -45,7 +46,8 @@ def make(home: Home) -> Path:
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for name in _FILES:
         shutil.copy(ROOT / name, folder / name)
-    (folder / ".venv").symlink_to(ROOT / ".venv")
+    for name in _ENVIRONMENTS:
+        (folder / name).symlink_to(ROOT / name)
     with zipfile.ZipFile(made) as wheel:
         wheel.extractall(folder, [name for name in wheel.namelist() if name.endswith(".so")])
     for module in (*modules(), *written()):
