@@ -10,12 +10,13 @@ What is searched for holds a bare quote before or after a comma, a colon or a br
 string is escaped, so these are found in the structure and never in a text.
 """
 
-import importlib
 import re
 from dataclasses import dataclass
 from typing import Any, Self
 
 import orjson
+
+from inference.extension import extension
 
 _IDS = b'token_ids":'
 _DIGITS = b"0123456789,"
@@ -34,14 +35,7 @@ _BRACE = ord("}")
 _EMPTY = b',"delta":{}'
 
 
-def _compiled() -> Any:
-    try:
-        return importlib.import_module("inference._cutting")
-    except ImportError:
-        return None
-
-
-_COMPILED = _compiled()
+_COMPILED = extension("inference._cutting")
 """The searches in C, where the hot path is compiled."""
 IS_COMPILED = _COMPILED is not None
 """Whether it is."""

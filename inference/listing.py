@@ -9,9 +9,9 @@ here at all: it is decoded as JSON, and ranked, by others, and so is every answe
 What is read here comes to the same.
 """
 
-import importlib
 from dataclasses import dataclass
-from typing import Any
+
+from inference.extension import extension
 
 Columns = tuple[list[int], list[float], list[int], list[float], list[int]]
 """A choice's tokens: from ``ids`` on as in ``answer.Tokens``."""
@@ -30,14 +30,7 @@ class Read:
     """By the choice's index. All that its logprobs say, one part after the other."""
 
 
-def _compiled() -> Any:
-    try:
-        return importlib.import_module("inference._listing")
-    except ImportError:
-        return None
-
-
-_COMPILED = _compiled()
+_COMPILED = extension("inference._listing")
 
 
 def read(answer: bytes, top_k: int) -> Read | None:

@@ -41,8 +41,6 @@ class Prepared:
     """Why it can't be stored, and is kept aside."""
     damage: str = ""
     """Why its frames can't be read."""
-    subject: Subject | None = None
-    """Whom it is about; of damage nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,7 @@ def ready(
     batch: Sequence[Ended], masking: Masking, types: Types | None, *, exports: bool = False
 ) -> Ready | list[Prepared]:
     """Blocks where all can go by them, else what ``prepare`` gives. ``types`` are None when not known."""
-    made = prepare(batch, masking, exports=exports)
+    made, subjects = _prepare(batch, masking, exports)
     if types is None or any(one.problem or one.damage for one in made):
         return made
     try:
@@ -77,7 +75,6 @@ def ready(
         return made
     exchanges = (row.id for row in reversed(rows_of_all) if row.table == "exchanges")
     asked = [one.record for one in made if one.record is not None]
-    subjects = [one.subject for one in made if one.subject is not None]
     others = [one for one in subjects if one.kind != "exchange" or one.at is None]
     began = min((one.at for one in subjects if one.kind == "exchange" and one.at), default=_NEVER)
     return Ready(blocks, asked, began, others, len(made), next(exchanges, ""))
@@ -88,37 +85,39 @@ def prepare(batch: Sequence[Ended], masking: Masking, *, exports: bool = False) 
 
     ``exports``: every exchange is asked for afterwards, too, since its span goes elsewhere.
     """
-    parsed = [_parse(ended, masking) for ended in batch]
-    made = iter(_rows([(one, of) for one, of in parsed if not isinstance(one, Prepared)], exports))
-    return [one if isinstance(one, Prepared) else next(made) for one, _ in parsed]
+    return _prepare(batch, masking, exports)[0]
 
 
-def _parse(ended: Ended, masking: Masking) -> tuple[Record | Prepared, Subject | None]:
+def _prepare(batch: Sequence[Ended], masking: Masking, exports: bool) -> tuple[list[Prepared], list[Subject]]:
+    """And whom the records are about; of damage nobody knows."""
+    subjects: list[Subject] = []
+    parsed = [_parse(ended, masking, subjects) for ended in batch]
+    made = iter(_rows([one for one in parsed if not isinstance(one, Prepared)], exports))
+    return [one if isinstance(one, Prepared) else next(made) for one in parsed], subjects
+
+
+def _parse(ended: Ended, masking: Masking, subjects: list[Subject]) -> Record | Prepared:
     try:
         raw = decode(ended)
     except ValueError as error:
-        return Prepared(damage=str(error)), None
-    of = about(raw)
+        return Prepared(damage=str(error))
+    subjects.append(about(raw))
     try:
         record = records.parse(raw)
-        return (Prepared(subject=of) if record is None else masking.record(raw, record)), of
+        return Prepared() if record is None else masking.record(raw, record)
     except ValueError as error:
-        return Prepared(problem=str(error), subject=of), of
+        return Prepared(problem=str(error))
     except Exception as error:  # a parser's mistake costs one exchange its row, not all of them
         log.exception("exchange %s can't be parsed", raw.exchange_id)
-        return Prepared(problem=f"{type(error).__name__}: {error}", subject=of), of
+        return Prepared(problem=f"{type(error).__name__}: {error}")
 
 
-def _rows(parsed: Sequence[tuple[Record, Subject | None]], exports: bool) -> list[Prepared]:
+def _rows(parsed: Sequence[Record], exports: bool) -> list[Prepared]:
     try:
-        made = rows([one for one, _ in parsed])
-        return [
-            Prepared(of_one, _asked(one, exports), subject=of)
-            for (one, of), of_one in zip(parsed, made, strict=True)
-        ]
+        return [Prepared(made, _asked(one, exports)) for one, made in zip(parsed, rows(parsed), strict=True)]
     except NO_ROW as error:
         if len(parsed) == 1:
-            return [Prepared(problem=f"{type(error).__name__}: {error}", subject=parsed[0][1])]
+            return [Prepared(problem=f"{type(error).__name__}: {error}")]
         # One of them makes no row. Which one is found by making each one's alone.
         return [made for one in parsed for made in _rows([one], exports)]
 

@@ -1,8 +1,7 @@
 """One connection, one request at a time: what the way through the proxy adds to an answer's time.
 
 Direct calls and calls through the proxy take turns, so that whatever else the machine does meets both. A turn
-is many calls, as one busy client makes them; or one, and then the proxy has always just rested: what it needs
-has left the processor's caches, and its core must be woken.
+is many calls, as one busy client makes them; or one, so that each comes after one of another kind.
 """
 
 import os
@@ -11,6 +10,9 @@ import time
 from pathlib import Path
 
 from bench.proxy.load import BadAnswersError, Request
+
+TURN = 50
+"""Calls."""
 
 
 class Line:
@@ -54,10 +56,6 @@ def _is_whole(read: bytes) -> bool:
 def percentile_ms(took: list[float], share: float) -> float:
     """Of seconds, in milliseconds."""
     return sorted(took)[min(len(took) - 1, int(len(took) * share))] * 1000
-
-
-TURN = 50
-"""Calls."""
 
 
 def in_turns(requests: list[Request], seconds: float, turn: int = TURN) -> list[Line]:

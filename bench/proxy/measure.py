@@ -121,14 +121,14 @@ class Bench:
                 direct = Request(port, "m", stream=kind == "stream")
                 asked = [direct, ours.request(f"relaxed-{kind}"), ours.request(kind)]
                 alone, relaxed, strict = latency.in_turns(asked, 2 * self._seconds)
-                rested = latency.in_turns(asked[:2], self._seconds, turn=1)
+                singly = latency.in_turns(asked, 2 * self._seconds, turn=1)[:2]
             prefix = "" if kind == "json" else "stream_"
             for name, share in (("p50", 0.50), ("p99", 0.99)):
                 at = [line.percentile_ms(share) for line in (alone, relaxed, strict)]
                 figures[f"{prefix}added_{name}_ms"] = rounded(at[1] - at[0])
                 figures[f"{prefix}wait_{name}_ms"] = rounded(at[2] - at[1])
-                cold, without = (line.percentile_ms(share) for line in reversed(rested))
-                figures[f"{prefix}added_rested_{name}_ms"] = rounded(cold - without)
+                without, with_it = (line.percentile_ms(share) for line in singly)
+                figures[f"{prefix}added_singly_{name}_ms"] = rounded(with_it - without)
         figures["disk_sync_p50_ms"] = rounded(latency.sync_ms(self.folder))
         return figures
 
