@@ -52,8 +52,8 @@ class Preparing:
 
     @property
     def most(self) -> int:
-        """How many batches there may be at a time, the one that is being stored included."""
-        return 1 + max(1, self._processes)
+        """How many batches there may be at a time: those being prepared, as many being sent, and one."""
+        return 1 + 2 * max(1, self._processes)
 
     def begin(self, batch: Sequence[Ended], types: Types | None) -> Ahead:
         """Start with a batch. With the tables' types it is made ready to be sent, where it can be."""

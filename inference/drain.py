@@ -4,12 +4,13 @@
 
 Reads closed exchanges, has them prepared ahead (inference.ahead), records the batch (an id and where it ends)
 beside the spool before sending anything, stores and verifies it (inference.storing), and only then moves the
-checkpoint. Batches are stored one after the other, in the spool's order; one that was under way when a drain
-died is cut again at the recorded place and goes under the same id. What can't be parsed, or does not fit the
-tables, is kept in the spool's quarantine folder and counted. While the trace store is away the
-drain waits; the spool grows, nothing is lost. When the spool's disk is full the drain must still write a few
-bytes to free any, so it keeps some in reserve. Before what is encrypted under a key that was not given the
-drain ends: nothing is passed over. `status.json` in the spool says how it stands, for the pages.
+checkpoint. Batches begin in the spool's order and end in it; as many are on their way at a time as there are
+processes that prepare them, since a trace store makes one insert on one core. What was on its way when a
+drain died is cut again at the recorded places and goes under the same ids. What can't be parsed, or does not
+fit the tables, is kept in the spool's quarantine folder and counted. While the trace store is away the drain
+waits; the spool grows, nothing is lost. When the spool's disk is full the drain must still write a few bytes
+to free any, so it keeps some in reserve. Before what is encrypted under a key that was not given the drain
+ends: nothing is passed over. `status.json` in the spool says how it stands, for the pages.
 """
 
 from __future__ import annotations
@@ -25,15 +26,18 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from inference import clickhouse, late, report, storing
-from inference.ahead import Ahead, Made, Preparing, tune
+from inference.ahead import Made, Preparing, tune
 from inference.aside import Aside
+from inference.batches import RECORD, Batch, Record
 from inference.clickhouse import RejectedError, Store, Unavailable
 from inference.cuts import Types
 from inference.erased import Erased
@@ -41,16 +45,15 @@ from inference.exchange import Exchange
 from inference.otlp import SpanBatch
 from inference.preparing import Prepared, Ready
 from inference.quarantine import Quarantine
-from inference.rows import TABLES, Record, rows, span_of
+from inference.rows import TABLES, rows, span_of
+from inference.rows import Record as Stored
 from inference.spans import Export
 from inference.spool import Damage, KeyMissingError, Keys, Position, SpoolBusyError, SpoolReader
-from inference.spool.files import replace as replace_file
 from inference.spool.reader import Ended, damaged, decode
 
 log = logging.getLogger("inference.drain")
 BATCH = 500
 STATUS = "status.json"
-_RECORD = "batch.json"
 _RESERVE = "reserve"
 _RESERVE_BYTES = 1 << 20
 _BATCH_BYTES = 16 << 20
@@ -83,18 +86,6 @@ def read_status(spool: Path) -> Status | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """What is stored together, on its way."""
-
-    ahead: Ahead
-    recorded: str
-    """Its name, when an earlier drain recorded it."""
-    end: Position
-    full: bool
-    """Whether more may be waiting behind it."""
-
-
 class Drain:
     """One spool's drain. ``step`` does one batch; ``run`` goes on until ``stop``."""
 
@@ -116,7 +107,11 @@ class Drain:
         self._erased = Erased(connect)
         self._honoured: frozenset[str] = frozenset()
         self._preparing = Preparing(spool, processes, exports=export is not None)
-        self._batches: deque[_Batch] = deque()
+        self._senders = ThreadPoolExecutor(max(1, processes), "sending")
+        self._batches: deque[Batch] = deque()
+        self._record = Record(spool)
+        self._recorded: deque[tuple[str, Position]] | None = None
+        """What an earlier drain recorded and this one has not read; None: not looked up."""
         self._more = False
         """Whether the batch that was stored last was full, so that the next one need not gather."""
         self._connect = connect
@@ -131,8 +126,8 @@ class Drain:
         """Drain until ``stop``. Waits between batches so that small ones gather; not after a full one. Raises
         KeyMissingError.
         """
-        wait = 0.5
-        while not self._stopping.is_set():
+        pause = 0.5
+        while not self._stopping.is_set() or self._is_sending:
             try:
                 self.step()
             except KeyMissingError as error:
@@ -144,15 +139,15 @@ class Drain:
                 self._say(problem=str(error))
                 if isinstance(error, OSError):
                     (self._spool / _RESERVE).unlink(missing_ok=True)
-                self._stopping.wait(wait)
-                wait = min(wait * 2, _LONGEST_WAIT)
+                self._stopping.wait(pause)
+                pause = min(pause * 2, _LONGEST_WAIT)
                 continue
-            wait = 0.5
+            pause = 0.5
             if not self._more:
                 self._stopping.wait(interval_seconds)
 
     def stop(self) -> None:
-        """Make ``run`` return after the batch under way."""
+        """Make ``run`` return after the batches on their way."""
         self._stopping.set()
 
     def report(self, stopped: bool) -> report.Report:
@@ -176,6 +171,7 @@ class Drain:
     def close(self) -> None:
         if self._export is not None:
             self._export.close()
+        self._senders.shutdown(wait=True, cancel_futures=True)
         self._preparing.close()
         self._reader.close()
 
@@ -186,7 +182,9 @@ class Drain:
         try:
             return self._step()
         except BaseException:
+            wait([batch.sent for batch in self._batches if batch.sent is not None])
             self._batches.clear()
+            self._recorded = None
             self._reader.rewind()
             raise
 
@@ -198,32 +196,52 @@ class Drain:
         count = stored = 0
         self._more = False
         if self._batches:
+            stored = self._store_first()
             batch = self._batches.popleft()
-            made = self._preparing.end(batch.ahead)
-            self._reader.settle()
-            doubtful = bool(batch.recorded) or self._reader.doubtful
-            name = batch.recorded or self._record(batch.end)
-            stored = self._store(batch.ahead, made, name, again=doubtful)
             count = len(batch.ahead.batch)
             self._reader.commit(batch.end)
             self._more = batch.full
         self._reader.retire()
-        (self._spool / _RECORD).unlink(missing_ok=True)
+        if not self._recorded and not any(batch.name for batch in self._batches):
+            self._record.clear()
         self._reserve()
         self._say(stored=stored)
         return count
 
+    @property
+    def _is_sending(self) -> bool:
+        return bool(self._batches) and self._batches[0].sent is not None
+
     def _read_ahead(self) -> None:
-        """Read as many batches as may be prepared at a time; a small one gathers more before the next."""
+        """Read as many batches as may be on their way; a small one gathers more before the next."""
+        if self._stopping.is_set():
+            return
         while not self._batches or (len(self._batches) < self._preparing.most and self._batches[-1].full):
-            recorded = None if self._batches else self._recorded()
-            found, full = self._reader.take(self._batch, recorded[1] if recorded else None, _BATCH_BYTES)
-            if recorded and not found:  # it was committed just before its drain died
-                recorded, (found, full) = None, self._reader.take(self._batch, None, _BATCH_BYTES)
+            name, until, found, full = self._take()
             if not found:
                 return
-            name, end = recorded or ("", found[-1].at)
-            self._batches.append(_Batch(self._preparing.begin(found, self._types()), name, end, full))
+            again = bool(name) or any(one.doubtful for one in found)
+            ahead = self._preparing.begin(found, self._types())
+            self._batches.append(Batch(ahead, until or found[-1].at, full, name, again, by_rows=again))
+
+    def _take(self) -> tuple[str, Position | None, Sequence[Ended], bool]:
+        """The next batch's records: of one that was recorded the same ones, its name and where it ends."""
+        if self._recorded is None:
+            self._recorded = deque(self._load_record())
+        while self._recorded:
+            name, until = self._recorded.popleft()
+            found, full = self._reader.take(self._batch, until, _BATCH_BYTES)
+            if found:  # else it was committed just before its drain died
+                return name, until, found, full
+        return "", None, *self._reader.take(self._batch, None, _BATCH_BYTES)
+
+    def _load_record(self) -> list[tuple[str, Position]]:
+        try:
+            return self._record.load()
+        except ValueError as error:
+            self._quarantine.note([Damage(RECORD, 0, str(error))])
+            self._reader.distrust()
+            return []
 
     def _types(self) -> Types | None:
         """The tables' columns' types; None while they can't be asked for."""
@@ -232,18 +250,6 @@ class Drain:
             return {table.name: store.types(table.name, table.columns) for table in TABLES}
         except (Unavailable, DatabaseError) as error:
             log.debug("the tables' types are not known: %s", error)
-            return None
-
-    def _recorded(self) -> tuple[str, Position] | None:
-        """The batch that was under way when a drain ended, if one was."""
-        try:
-            found = orjson.loads((self._spool / _RECORD).read_bytes())
-            return found["batch"], Position.parse(found["until"])
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError) as error:
-            self._quarantine.note([Damage(_RECORD, 0, f"record of a batch: {error}")])
-            self._reader.distrust()
             return None
 
     def _reserve(self) -> None:
@@ -263,11 +269,6 @@ class Drain:
             if descriptor >= 0:
                 os.close(descriptor)
 
-    def _record(self, until: Position) -> str:
-        name = str(uuid.uuid4())
-        replace_file(self._spool / _RECORD, orjson.dumps({"batch": name, "until": str(until)}))
-        return name
-
     def _erase(self) -> None:
         """Honour erasures and retention in what is kept aside. A store that is away stops nothing."""
         try:
@@ -279,37 +280,81 @@ class Drain:
         except (Unavailable, DatabaseError) as error:
             log.debug("erasures are not known: %s", error)
 
-    def _store(self, ahead: Ahead, made: Made, name: str, *, again: bool) -> int:
-        """Store a batch and return how many records that were. The usual one goes as it was made ready;
-        whatever is not usual goes by rows.
+    def _store_first(self) -> int:
+        """Store the first batch and return how many records that were. The usual one goes as it was made
+        ready, while others after it are on their way, too; whatever is not usual goes by rows, alone.
         """
-        if isinstance(made, Ready) and not again and not self._touched(made):
-            if self._send(made, name):
+        first = self._batches[0]
+        self._send_ready()
+        while not (first.by_rows or (first.sent is not None and first.sent.done())):
+            wait(self._awaited(), return_when=FIRST_COMPLETED)
+            self._send_ready()
+        made = self._made(first)
+        if first.sent is not None:
+            if first.sent.result():
+                assert isinstance(made, Ready)
+                late.join(self._connect(), made.records, first.name)
+                self._stored(made.newest, made.records)
                 return made.count
-            again = True
-        prepared = self._preparing.by_rows(made, ahead)
-        self._store_rows(ahead.batch, prepared, name, again=again)
+            first.again = True
+        self._begin(first)
+        prepared = self._preparing.by_rows(made, first.ahead)
+        self._store_rows(first.ahead.batch, prepared, first.name, again=first.again)
         return sum(not one.damage for one in prepared)
+
+    def _send_ready(self) -> None:
+        """Begin to send, in order, what goes as it was made ready: up to the first that is not, or does not.
+        Those before it may be on the list of what was erased, or put something on it, that tells of it.
+        """
+        for batch in self._batches:
+            if batch.sent is not None:
+                continue
+            if batch.by_rows or not batch.ahead.future.done():
+                return
+            if self._stopping.is_set() and batch is not self._batches[0]:
+                return
+            made = self._made(batch)
+            batch.by_rows = not isinstance(made, Ready) or self._touched(made)
+            if not isinstance(made, Ready) or batch.by_rows:
+                return
+            self._begin(batch)
+            batch.sent = self._senders.submit(self._send, made, batch.name)
+
+    def _awaited(self) -> list[Future[Any]]:
+        """What may let the first batch, or another one, go on."""
+        awaited: list[Future[Any]] = [one.sent for one in self._batches if one.sent and not one.sent.done()]
+        following = next((one for one in self._batches if one.sent is None), None)
+        if following is not None and not following.ahead.future.done():
+            awaited.append(following.ahead.future)
+        return awaited
+
+    def _made(self, batch: Batch) -> Made:
+        if batch.made is None:
+            batch.made = self._preparing.end(batch.ahead)
+        return batch.made
+
+    def _begin(self, batch: Batch) -> None:
+        """Before anything of a batch is sent: make durable what was read, and what the batch is."""
+        self._reader.settle()
+        if not batch.name:
+            batch.name = str(uuid.uuid4())
+            self._record.write([one for one in self._batches if one.name])
 
     def _touched(self, made: Ready) -> bool:
         """Whether an erasure may forbid to store any of it."""
         return self._erased.touches(made.began, made.others, made.records)
 
     def _send(self, made: Ready, name: str) -> bool:
-        """Whether all of a batch could be read back after it had been sent."""
+        """Whether all of a batch could be read back after it had been sent. Runs in a thread of its own."""
         try:
-            store = self._connect()
-            if not storing.store_blocks(store, made.blocks, name):
-                log.warning("of batch %s less is there than was sent; it is made whole", name)
-                return False
-            late.join(store, made.records, name)
+            if storing.store_blocks(self._connect(), made.blocks, name):
+                return True
+            log.warning("of batch %s less is there than was sent; it is made whole", name)
         except RejectedError as error:
             log.warning("the trace store refuses a batch's blocks, sending its rows: %s", error)
-            return False
-        self._stored(made.newest, made.records)
-        return True
+        return False
 
-    def _stored(self, newest: str, asked: Sequence[Record]) -> None:
+    def _stored(self, newest: str, asked: Sequence[Stored]) -> None:
         self._newest = newest or self._newest
         if self._export is not None:
             spans = (span_of(record) for record in asked if isinstance(record, Exchange))
@@ -383,7 +428,7 @@ class Drain:
             beside.rename(self._spool / STATUS)
 
 
-def _prepared(record: Record) -> Prepared:
+def _prepared(record: Stored) -> Prepared:
     return Prepared(rows([record])[0], record)
 
 

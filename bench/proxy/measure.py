@@ -6,12 +6,12 @@ import shutil
 import statistics
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import uvloop
 
-from bench.proxy import latency, load, paced, profile
+from bench.proxy import latency, load, paced, profile, scaling
 from bench.proxy.figures import Figure, rounded
 from bench.proxy.load import BadAnswersError, Request
 from bench.proxy.ours import Ours
@@ -189,35 +189,29 @@ class Bench:
         return "\n".join(told)
 
     def scaling(self) -> dict[str, Figure]:
-        """Two proxies, a core each, beside one: what an answer costs in CPU must stay the same.
-
-        On a machine with few cores the load shares them, so rates can't show it and CPU an answer does.
-        """
-        cores = sorted(self._on | self._rest)[-2:]
-        cost = []
-        for count in (1, 2):
-            with contextlib.ExitStack() as stack:
-                running = [stack.enter_context(self._ours({core})) for core in cores[:count]]
-                load.rate(running[0].request("json"), _WARM_SECONDS, self.folder, self._rest)
-                before = sum(one.process.cpu_seconds() for one in running)
-                with ThreadPoolExecutor(count) as pool:
-                    rates = list(pool.map(self._shared_rate, running))
-                used = sum(one.process.cpu_seconds() for one in running) - before
-                cost.append(used / (sum(rates) * self._seconds) * 1e6)
-        return {
-            "cpu_us_per_answer_one_process": rounded(cost[0]),
-            "cpu_us_per_answer_two_processes": rounded(cost[1]),
-            "two_processes_cost_vs_one": rounded(cost[1] / cost[0]),
-        }
-
-    def _shared_rate(self, ours: Ours) -> float:
-        return load.rate(ours.request("json"), self._seconds, ours.home, self._on | self._rest)
+        """How more proxies on more cores share the load: rates where there are cores for that, else CPU."""
+        every = self._on | self._rest
+        if len(every) < 4:
+            return scaling.costs(self._ours, every, self._seconds)
+        rest = scaling.shared_out(every)[1]
+        canned = Canned(self._new_folder("canned"))
+        engine = canned.start(rest, workers=len(rest) // 2)
+        try:
+            start = partial(self._ours, canned=canned)
+            return scaling.rates(start, every, self._seconds, self._rounds, self.folder)
+        finally:
+            engine.stop()
 
     @contextlib.contextmanager
-    def _ours(self, on: set[int] | None = None) -> Iterator[Ours]:
+    def _ours(
+        self, on: set[int] | None = None, shared_port: int | None = None, canned: Canned | None = None
+    ) -> Iterator[Ours]:
         """A proxy with an empty spool, for as long as it is needed."""
         home = self._new_folder("ours")
-        ours = Ours(home, self._canned, self._burst, self._paced_large, on=on or self._on, code=self._code)
+        ports = (self._burst, self._paced_large)
+        ours = Ours(
+            home, canned or self._canned, *ports, on=on or self._on, code=self._code, shared_port=shared_port
+        )
         try:
             yield ours
         finally:

@@ -49,10 +49,18 @@ class Ours:
     """One proxy process with a home and a spool of its own."""
 
     def __init__(
-        self, home: Path, canned: Canned, burst: int, paced: int, *, on: set[int], code: Path
+        self,
+        home: Path,
+        canned: Canned,
+        burst: int,
+        paced: int,
+        *,
+        on: set[int],
+        code: Path,
+        shared_port: int | None = None,
     ) -> None:
-        """``code``: the folder whose code is run."""
-        self.port, self.home = free_port(), home
+        """``code``: the folder whose code is run. ``shared_port``: listens there, beside others."""
+        self.port, self.home = shared_port or free_port(), home
         routes = {
             "json": canned.large_json,
             "stream": burst,
@@ -65,6 +73,7 @@ class Ours:
         (home / "proxy").mkdir(parents=True)
         (home / "proxy" / "snapshot.json").write_bytes(snapshot(routes))
         command = [sys.executable, "-m", "inference.proxy", "--port", str(self.port), "--name", "bench"]
+        command += ["--share-port"] if shared_port else []
         env = {
             "FLYWHEEL_HOME": str(home),
             "FLYWHEEL_SPOOL": str(home / "spool"),

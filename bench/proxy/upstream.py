@@ -13,7 +13,7 @@ from bench.proxy.processes import Process, free_port
 
 NGINX = "nginx"
 _HEAD = """\
-{user}worker_processes 1;
+{user}worker_processes {workers};
 daemon off;
 pid {folder}/nginx.pid;
 error_log {folder}/nginx.log;
@@ -33,7 +33,7 @@ http {{
 """
 _CANNED = """\
   server {{
-    listen 127.0.0.1:{port} backlog=1024;
+    listen 127.0.0.1:{port} backlog=1024 reuseport;
     root {folder};
     default_type {type};
     location = /v1/chat/completions {{ error_page 405 =200 /{name}; }}
@@ -66,8 +66,8 @@ class Canned:
     large_json: int = field(default_factory=free_port)
     large_stream: int = field(default_factory=free_port)
 
-    def start(self, on: set[int]) -> Process:
-        """Write the answers and serve them."""
+    def start(self, on: set[int], workers: int = 1) -> Process:
+        """Write the answers and serve them, by so many workers that share out new connections evenly."""
         files = {
             "small.json": (self.small_json, answers.whole(logprobs=False), "application/json"),
             "small.sse": (
@@ -78,7 +78,7 @@ class Canned:
             "large.json": (self.large_json, answers.whole(logprobs=True), "application/json"),
             "large.sse": (self.large_stream, b"".join(answers.events(logprobs=True)), "text/event-stream"),
         }
-        config = _head(self.folder)
+        config = _head(self.folder, workers)
         for name, (port, body, kind) in files.items():
             (self.folder / name).write_bytes(body)
             config += _CANNED.format(port=port, folder=self.folder, name=name, type=kind)
@@ -102,9 +102,9 @@ def passing(folder: Path, ports: dict[str, int], targets: dict[str, int], on: se
     return process
 
 
-def _head(folder: Path) -> str:
+def _head(folder: Path, workers: int = 1) -> str:
     # Started by root, nginx's worker would be somebody else, who may not read a temporary folder.
-    return _HEAD.format(folder=folder, user="user root;\n" if os.geteuid() == 0 else "")
+    return _HEAD.format(folder=folder, workers=workers, user="user root;\n" if os.geteuid() == 0 else "")
 
 
 def _nginx(name: str, folder: Path, config: str, on: set[int]) -> Process:

@@ -17,8 +17,7 @@ from typing import Any
 
 import pytest
 
-from inference import clickhouse, records, storing
-from inference import drain as drain_module
+from inference import batches, clickhouse, records, storing
 from inference.clickhouse import Store, Unavailable
 from inference.drain import Drain, read_status
 from inference.raw import RawExchange
@@ -42,11 +41,11 @@ place = importlib.import_module(module)
 place = getattr(place, owner) if owner else place
 original, left = getattr(place, name), [int(call)]
 def dying(*args, **kwargs):
-    left[0] -= 1
-    if when == "before" and left[0] == 0:
+    own = left[0] = left[0] - 1  # calls of several threads may be under way
+    if when == "before" and own == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     result = original(*args, **kwargs)
-    if when == "after" and left[0] == 0:
+    if when == "after" and own == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     return result
 setattr(place, name, dying)
@@ -112,7 +111,7 @@ def test_everything_spooled_is_stored_once(store: Store, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "death",
     [
-        ("inference.drain", "", "replace_file", "after", 1),  # recorded, nothing sent
+        ("inference.batches", "", "replace", "after", 1),  # recorded, nothing sent
         ("inference.clickhouse", "Store", "send", "after", 1),  # one table
         ("inference.clickhouse", "Store", "send", "after", 3),  # three tables
         ("inference.clickhouse", "Store", "send", "after", 5),  # into the second batch
@@ -278,7 +277,7 @@ def test_a_full_disk_is_freed_from_the_reserve(
             raise OSError(28, "No space left on device")
         original(path, content)
 
-    monkeypatch.setattr(drain_module, "replace_file", full)
+    monkeypatch.setattr(batches, "replace", full)
     drain = Drain(tmp_path)
     thread = threading.Thread(target=drain.run, args=(0.01,))
     thread.start()
