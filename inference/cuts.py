@@ -18,7 +18,7 @@ Types = Mapping[str, Sequence[str]]
 """Each table's columns' types, in the order of its columns."""
 
 
-_KEYS_A_QUERY = 500
+_KEYS_A_QUERY = 1000
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ from inference.spool import Damage, KeyMissingError, Keys, Position, SpoolBusyEr
 from inference.spool.reader import Ended, damaged, decode
 
 log = logging.getLogger("inference.drain")
-BATCH = 500
+BATCH = 1000
 STATUS = "status.json"
 _RESERVE = "reserve"
 _RESERVE_BYTES = 1 << 20
@@ -335,7 +335,7 @@ class Drain:
 
     def _begin(self, batch: Batch) -> None:
         """Before anything of a batch is sent: make durable what was read, and what the batch is."""
-        self._reader.settle()
+        self._reader.settle(batch.ahead.batch)
         if not batch.name:
             batch.name = str(uuid.uuid4())
             self._record.write([one for one in self._batches if one.name])

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import orjson
 import zstandard
@@ -49,17 +49,12 @@ class Kind(IntEnum):
     DROP = 4
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """A place in the spool. Orders by time of writing; ``str()`` and ``parse`` are each other's inverse."""
 
     epoch: int
     number: int
     offset: int
-
-    def __reduce__(self) -> tuple[type, tuple[int, int, int]]:
-        # Where this is compiled, pickle would set its fields one by one, and they are frozen.
-        return Position, (self.epoch, self.number, self.offset)
 
     def __str__(self) -> str:
         return f"{self.epoch:016x}-{self.number:08d}:{self.offset}"
@@ -91,8 +86,7 @@ class Damage:
     """Which frame it was, where that is known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """A frame as read: ``payload`` is still compressed, but no longer encrypted; its checksum was right."""
 
     kind: Kind

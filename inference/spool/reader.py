@@ -7,11 +7,12 @@ Follows the living epoch and adopts the dead: an epoch whose process is gone end
 import contextlib
 import os
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as replace_fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 import orjson
@@ -26,6 +27,7 @@ from inference.spool.frames import (
     Segment,
     lock_name,
     plain_size,
+    segment_name,
     segments,
     unpack,
     unpack_with_header,
@@ -53,8 +55,7 @@ class _Started:
         return _Started, (self.at, self.opened, self.parts, self.damaged_at, self.again)
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """An exchange ready to be given, as its frames; ``close`` is None when its proxy died."""
 
     at: Position
@@ -62,10 +63,9 @@ class Ended:
     started: _Started
     close: bytes | None
     doubtful: bool
-    """Whether an earlier reader may have given it."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Ended, (self.at, self.exchange_id, self.started, self.close, self.doubtful)
+    """Whether it may have been given, and stored, before: it was written twice, or a power cut took its end
+    away after it had been read.
+    """
 
     @property
     def size(self) -> int:
@@ -112,6 +112,8 @@ class SpoolReader:
         self._started: dict[bytes, _Started] = {}
         self._ready: deque[Ended] = deque()
         self._given: deque[Ended] = deque()
+        self._begins: deque[Position] = deque()
+        """Of what was given, the beginnings before which nothing later begins: the first is the earliest."""
         self._closed: OrderedDict[bytes, None] = OrderedDict()
         self._done, self._from, self._resumed = self._load()
         self._next = self._from
@@ -145,6 +147,7 @@ class SpoolReader:
             if until is not None and self._ready[0].at > until:
                 break
             ended = self._ready.popleft()
+            self._give(ended.started.at)
             self._given.append(ended)
             given.append(ended)
             size += ended.size
@@ -153,14 +156,20 @@ class SpoolReader:
     def commit(self, position: Position) -> None:
         """What ends at or before ``position`` is stored: never give it again, crash or not."""
         while self._given and self._given[0].at <= position:
-            self._given.popleft()
+            if self._given.popleft().started.at == self._begins[0]:
+                self._begins.popleft()
         self._done, self._from = position, min([*self._waiting(), position])
         state = {"position": str(position), "from": str(self._from)}
         replace(self._checkpoint, orjson.dumps(state))
 
+    def _give(self, begin: Position) -> None:
+        while self._begins and self._begins[-1] > begin:
+            self._begins.pop()
+        self._begins.append(begin)
+
     def _waiting(self) -> list[Position]:
-        """The beginnings of what was read and is not committed."""
-        waiting = [ended.started.at for ended in (*self._given, *self._ready)]
+        """The beginnings of what was read and is not committed; of what was given the earliest."""
+        waiting = [*list(self._begins)[:1], *(ended.started.at for ended in self._ready)]
         return waiting + [started.at for started in self._started.values() if self._may_end(started)]
 
     def _may_end(self, started: _Started) -> bool:
@@ -172,24 +181,17 @@ class SpoolReader:
             return True
         return (at.epoch, at.number + 1) >= (self._segment.start.epoch, self._segment.start.number)
 
-    @property
-    def doubtful(self) -> bool:
-        """Whether something that was given and is not committed may have been given, and stored, before: it
-        was written twice, or a power cut took its end away after it had been read.
-        """
-        return any(ended.doubtful for ended in self._given)
-
     def distrust(self) -> None:
         """Take nothing that is given from now on for new, until a commit or a rewind."""
         self._resumed = _END
 
-    def settle(self) -> None:
-        """Make durable what was read: what is stored elsewhere, this spool must not forget. Where the disk
+    def settle(self, given: Sequence[Ended]) -> None:
+        """Make durable what was given: what is stored elsewhere, this spool must not forget. Where the disk
         refuses, so be it: then the writer knows, and writes it again.
         """
-        for segment in {ended.at.segment for ended in self._given}:
+        for epoch, number in {ended.at[:2] for ended in given}:
             with contextlib.suppress(OSError):
-                sync(self.directory / segment)
+                sync(self.directory / segment_name(epoch, number))
 
     def retire(self) -> int:
         """Delete the segments of which nothing is needed any more: all before the one that is being read, but

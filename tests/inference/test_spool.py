@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -26,6 +27,7 @@ from inference.spool import (
     frames,
     writer,
 )
+from inference.spool.reader import decode
 from inference.uuid7 import uuid7
 
 # ruff: noqa: ASYNC240 – a test may wait for its disk
@@ -286,8 +288,8 @@ async def test_what_was_written_twice_is_in_doubt_for_the_next_reader(tmp_path: 
     with SpoolReader(tmp_path) as reader:
         failing.add(1)
         await asyncio.gather(put(spool), long.close({"end_reason": "complete"}))
-        first = reader.read(2)
-        assert not reader.doubtful
+        first, _ = reader.take(2)
+        assert not any(one.doubtful for one in first)
         second = reader.read(10)
         assert len(second) == 2
         # Stored from the first copy; then this reader dies.
@@ -297,10 +299,11 @@ async def test_what_was_written_twice_is_in_doubt_for_the_next_reader(tmp_path: 
         assert len(at) == 2, "the reader reads in the order of writing"
         reader.commit(at[-1])
     with SpoolReader(tmp_path) as reader:
-        again = [raw.exchange_id for _, raw in reader.read(10)]
+        taken, _ = reader.take(10)
+        again = [decode(one).exchange_id for one in taken]
         assert set(again) <= {raw.exchange_id for _, raw in second}
         assert again
-        assert reader.doubtful
+        assert all(one.doubtful for one in taken)
         assert not reader.damage
     await spool.stop()
     assert first
@@ -321,8 +324,24 @@ async def test_what_a_power_cut_reopens_is_in_doubt(tmp_path: Path) -> None:
     with segment.open("r+b") as file:
         file.truncate(synced)
     with SpoolReader(tmp_path) as reader:
-        assert name(cut) in [raw.exchange_id for _, raw in reader.read(10)]
-        assert reader.doubtful
+        taken, _ = reader.take(10)
+        assert name(cut) in [decode(one).exchange_id for one in taken if one.doubtful]
+
+
+async def test_what_began_first_is_kept_until_all_that_was_given_with_it_is_committed(spool: Spool) -> None:
+    """Exchanges end in another order than they begin; the earliest beginning not committed is read from."""
+    recordings = [begin(spool) for _ in range(6)]
+    for one in (3, 0, 5, 1, 4, 2):
+        await recordings[one].close({"end_reason": "complete"})
+    for committed in range(7):
+        with SpoolReader(spool.directory) as reader:
+            given, _ = reader.take(10)
+            assert len(given) == 6 - max(0, committed - 1)
+            if committed:
+                reader.commit(given[0].at)
+            left = [one.started.at for one in given[committed > 0 :]]
+            said = orjson.loads((spool.directory / "checkpoint").read_bytes())["from"] if committed else None
+            assert said is None or said == str(min([*left, given[0].at]))
 
 
 async def test_an_unreadable_checkpoint_puts_everything_in_doubt(spool: Spool) -> None:
@@ -331,11 +350,11 @@ async def test_an_unreadable_checkpoint_puts_everything_in_doubt(spool: Spool) -
         reader.commit(reader.read(2)[-1][0])
     (spool.directory / "checkpoint").write_bytes(b"{nonsense")
     with SpoolReader(spool.directory) as reader:
-        found = reader.read(10)
-        assert [raw.exchange_id for _, raw in found] == ids
-        assert reader.doubtful
+        found, _ = reader.take(10)
+        assert [decode(one).exchange_id for one in found] == ids
+        assert all(one.doubtful for one in found)
         assert [one.segment for one in reader.damage] == ["checkpoint"]
-        reader.commit(found[-1][0])
+        reader.commit(found[-1].at)
     assert everything(spool.directory) == []
 
 
