@@ -132,29 +132,56 @@ def end(bytes data not None, Py_ssize_t begin, Py_ssize_t stop):
     return -1 if found == NULL else found - start
 
 
-def take(
-    bytes head not None,
-    bytes renamed not None,
-    bytes tail not None,
-    bytes kept not None,
-    bytes data not None,
-    Py_ssize_t at,
-    list out not None,
-    bint keeps_empty,
-):
-    """As ``cutting.Cut.take``, whose fields come first."""
-    cdef const char *start = PyBytes_AS_STRING(data)
-    cdef const char *stop = start + PyBytes_GET_SIZE(data)
-    cdef const char *opening = PyBytes_AS_STRING(head)
-    cdef const char *closing = PyBytes_AS_STRING(tail)
-    cdef Py_ssize_t skip = PyBytes_GET_SIZE(head), closes = PyBytes_GET_SIZE(tail), braces
+cdef enum:
+    MOST = 256
+
+
+cdef struct Piece:
+    const char *begin
+    Py_ssize_t size
+
+
+cdef struct Layout:
+    const char *head
+    Py_ssize_t skip
+    const char *tail
+    Py_ssize_t closes
+
+
+cdef void add(list out, bytes before, bytes after, const Piece *pieces, int count):
+    """Append what is left of events: each piece with what goes before it and after it, all in one."""
+    cdef Py_ssize_t size = count * (PyBytes_GET_SIZE(before) + PyBytes_GET_SIZE(after))
+    cdef int at
+    cdef bytes made
+    cdef char *to
+    if count == 0:
+        return
+    for at in range(count):
+        size += pieces[at].size
+    made = PyBytes_FromStringAndSize(NULL, size)
+    to = PyBytes_AS_STRING(made)
+    for at in range(count):
+        memcpy(to, PyBytes_AS_STRING(before), PyBytes_GET_SIZE(before))
+        to += PyBytes_GET_SIZE(before)
+        memcpy(to, pieces[at].begin, pieces[at].size)
+        to += pieces[at].size
+        memcpy(to, PyBytes_AS_STRING(after), PyBytes_GET_SIZE(after))
+        to += PyBytes_GET_SIZE(after)
+    out.append(made)
+
+
+cdef const char *cut_events(
+    const Layout *layout, const char *at, const char *stop, bint keeps_empty, Piece *pieces, int *count
+) noexcept nogil:
+    """What stays of the events from ``at`` on, while there is room for it; gives where it stopped."""
+    cdef Py_ssize_t braces
     cdef const char *begin
     cdef const char *end
     cdef const char *logprobs
     cdef const char *after
     cdef const char *place
-    while stop - start - at >= skip and memcmp(start + at, opening, skip) == 0:
-        begin = start + at + skip
+    while count[0] < MOST and stop - at >= layout.skip and memcmp(at, layout.head, layout.skip) == 0:
+        begin = at + layout.skip
         end = <const char *> memchr(begin, c'\n', stop - begin)
         if end == NULL:
             break
@@ -169,14 +196,128 @@ def take(
         if braces != (logprobs[-1] == c'}'):
             break
         after = end_of_logprobs(logprobs, end)
-        if after == NULL or end - after < closes or memcmp(after, closing, closes) != 0:
+        if after == NULL or end - after < layout.closes or memcmp(after, layout.tail, layout.closes) != 0:
             break
-        place = <const char *> memchr(after + closes, c']', end - after - closes)
+        place = <const char *> memchr(after + layout.closes, c']', end - after - layout.closes)
         if place == NULL or place + 4 != end or stop - place < 6 or memcmp(place, <const char *> b']}]}\n\n', 6) != 0:
             break
         if keeps_empty or logprobs - begin < 11 or memcmp(logprobs - 11, <const char *> b',"delta":{}', 11) != 0:
-            out.append(renamed)
-            out.append(PyBytes_FromStringAndSize(begin, logprobs - begin))
-            out.append(kept)
-        at = end + 2 - start
+            pieces[count[0]].begin, pieces[count[0]].size = begin, logprobs - begin
+            count[0] += 1
+        at = end + 2
     return at
+
+
+cdef const char *renamed_events(
+    const Layout *layout, const char *at, const char *stop, Piece *pieces, int *count
+) noexcept nogil:
+    """The same where only the head changes."""
+    cdef const char *begin
+    cdef const char *end
+    while count[0] < MOST and stop - at >= layout.skip and memcmp(at, layout.head, layout.skip) == 0:
+        begin = at + layout.skip
+        end = <const char *> memchr(begin, c'\n', stop - begin)
+        if end == NULL or stop - end < 2 or end[1] != c'\n':
+            break
+        if memmem(begin, end - begin, <const char *> b'"finish_reason":null', 20) == NULL:
+            break
+        if memmem(begin, end - begin, <const char *> b'"finish_reason":"', 17) != NULL:
+            break
+        pieces[count[0]].begin, pieces[count[0]].size = begin, end + 2 - begin
+        count[0] += 1
+        at = end + 2
+    return at
+
+
+cdef const char *events(
+    const Layout *layout, const char *at, const char *stop, bint keeps_empty, Piece *pieces, int *count
+) noexcept nogil:
+    """A layout without a tail only renames."""
+    if layout.closes:
+        return cut_events(layout, at, stop, keeps_empty, pieces, count)
+    return renamed_events(layout, at, stop, pieces, count)
+
+
+cdef Py_ssize_t taken(
+    bytes head, bytes renamed, bytes tail, bytes kept, bytes data, Py_ssize_t begin, list out, bint keeps_empty
+):
+    cdef Layout layout = Layout(
+        PyBytes_AS_STRING(head), PyBytes_GET_SIZE(head), PyBytes_AS_STRING(tail), PyBytes_GET_SIZE(tail)
+    )
+    cdef const char *start = PyBytes_AS_STRING(data)
+    cdef const char *stop = start + PyBytes_GET_SIZE(data)
+    cdef const char *at = start + begin
+    cdef Piece pieces[MOST]
+    cdef int count = MOST
+    while count == MOST:
+        count = 0
+        at = events(&layout, at, stop, keeps_empty, pieces, &count)
+        add(out, renamed, kept, pieces, count)
+    return at - start
+
+
+cdef Py_ssize_t taken_all(
+    bytes head, bytes renamed, bytes tail, bytes kept, list parts, Py_ssize_t at, list out
+):
+    cdef Layout layout = Layout(
+        PyBytes_AS_STRING(head), PyBytes_GET_SIZE(head), PyBytes_AS_STRING(tail), PyBytes_GET_SIZE(tail)
+    )
+    cdef const char *start
+    cdef Py_ssize_t size
+    cdef bytes part
+    cdef Piece pieces[MOST]
+    cdef int count = 0, before
+    while at < len(parts):
+        part = parts[at]
+        start, size = PyBytes_AS_STRING(part), PyBytes_GET_SIZE(part)
+        if count > MOST // 2:
+            add(out, renamed, kept, pieces, count)
+            count = 0
+        before = count
+        if memchr(start, c'\r', size) != NULL or events(&layout, start, start + size, False, pieces, &count) != start + size:
+            count = before
+            break
+        at += 1
+    add(out, renamed, kept, pieces, count)
+    return at
+
+
+def take(
+    bytes head not None,
+    bytes renamed not None,
+    bytes tail not None,
+    bytes kept not None,
+    bytes data not None,
+    Py_ssize_t at,
+    list out not None,
+    bint keeps_empty,
+):
+    """As ``cutting.Cut.take``, whose fields come first; what it appends is in fewer pieces."""
+    return taken(head, renamed, tail, kept, data, at, out, keeps_empty)
+
+
+def take_all(
+    bytes head not None,
+    bytes renamed not None,
+    bytes tail not None,
+    bytes kept not None,
+    list parts not None,
+    Py_ssize_t at,
+    list out not None,
+):
+    """As ``cutting.Cut.take_all``."""
+    return taken_all(head, renamed, tail, kept, parts, at, out)
+
+
+def renamed(
+    bytes head not None, bytes public not None, bytes data not None, Py_ssize_t at, list out not None
+):
+    """As ``cutting.Renaming.take``, whose fields come first."""
+    return taken(head, public, b"", b"", data, at, out, False)
+
+
+def renamed_all(
+    bytes head not None, bytes public not None, list parts not None, Py_ssize_t at, list out not None
+):
+    """As ``cutting.Renaming.take_all``."""
+    return taken_all(head, public, b"", b"", parts, at, out)

@@ -255,17 +255,26 @@ class Stream:
 
     def feed(self, chunk: bytes) -> bytes:
         """Take bytes, however they are cut; return what the client may have now."""
-        if self.broken:
-            return b""
+        return self.feed_all([chunk])
+
+    def feed_all(self, parts: list[bytes]) -> bytes:
+        """The same of bytes that came together in pieces, most often an event each."""
         out: list[bytes] = []
-        if self._layout is not None and not (self._rest or self._parts or self.ended) and b"\r" not in chunk:
-            # The usual: whole events of tokens alone.
-            if self._layout.take(chunk, 0, out) == len(chunk):
-                return b"".join(out)
-            out.clear()
+        at = 0
+        while at < len(parts) and not self.broken:
+            if self._layout is not None and not (self._rest or self._parts or self.ended):
+                # The usual: whole events of tokens alone.
+                at = self._layout.take_all(parts, at, out)
+                if at == len(parts):
+                    break
+            self._feed(parts[at], out)
+            at += 1
+        return out[0] if len(out) == 1 else b"".join(out)
+
+    def _feed(self, chunk: bytes, out: list[bytes]) -> None:
         if b"\n" not in chunk and b"\r" not in chunk:
             self._wait_for(chunk)
-            return b""
+            return
         if self._parts:
             chunk = b"".join((self._rest, *self._parts, chunk))
             self._parts.clear()
@@ -279,7 +288,6 @@ class Stream:
         self._rest = chunk[at:] if at else chunk
         self._size = 0
         self._wait_for(b"")
-        return b"".join(out)
 
     def finish(self) -> bytes:
         """The stream has come to its end: what is left counts as its last event."""

@@ -119,8 +119,16 @@ class Renaming:
         head, renamed = _head(message, "model", message["model"]), _head(message, "model", model)
         return cls(head, renamed) if event.startswith(head + b",") else None
 
+    def take_all(self, parts: list[bytes], at: int, out: list[bytes]) -> int:
+        """As ``take``, of pieces that hold whole events, from ``at`` on; gives the first that does not."""
+        if _COMPILED is not None:
+            return int(_COMPILED.renamed_all(self.head, self.renamed, parts, at, out))
+        return _take_all(self, parts, at, out)
+
     def take(self, data: bytes, at: int, out: list[bytes]) -> int:
         """Append to ``out`` the events from ``at`` on that finish no choice; gives where it stopped."""
+        if _COMPILED is not None:
+            return int(_COMPILED.renamed(self.head, self.renamed, data, at, out))
         head, renamed, skip = self.head, self.renamed, len(self.head)
         find = data.find
         while data.startswith(head, at):
@@ -167,6 +175,13 @@ class Cut:
             return None
         return made if orjson.loads(b"".join(out)[len(b"data: ") :]) == cleaned else None
 
+    def take_all(self, parts: list[bytes], at: int, out: list[bytes]) -> int:
+        """As ``take``, of pieces that hold whole events, from ``at`` on; gives the first that does not."""
+        if _COMPILED is not None:
+            fields = self.head, self.renamed, self.tail, self.kept
+            return int(_COMPILED.take_all(*fields, parts, at, out))
+        return _take_all(self, parts, at, out)
+
     def take(self, data: bytes, at: int, out: list[bytes], *, keeps_empty: bool = False) -> int:
         """Append to ``out`` what stays of the events from ``at`` on; gives where it stopped.
 
@@ -197,6 +212,16 @@ class Cut:
                 out += (renamed, data[begin:logprobs], kept)
             at = end + 2
         return at
+
+
+def _take_all(layout: Cut | Renaming, parts: list[bytes], at: int, out: list[bytes]) -> int:
+    while at < len(parts):
+        before = len(out)
+        if b"\r" in parts[at] or layout.take(parts[at], 0, out) != len(parts[at]):
+            del out[before:]
+            break
+        at += 1
+    return at
 
 
 def _head(message: dict[str, Any], name: str, model: str) -> bytes:

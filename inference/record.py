@@ -104,15 +104,16 @@ class Record:
         else:
             self._recording = recording
 
-    def write(self, chunk: bytes) -> None:
+    def write(self, parts: list[bytes]) -> None:
         """Add bytes as the engine sent them."""
         if "first_byte_us" not in self.closed:
             self.closed["first_byte_us"] = self._now_us()
             self._metrics.first_byte.observe(time.perf_counter() - self._clock)
         if self._recording is not None:
-            self._recording.write(chunk)
+            self._recording.write_all(parts)
         if self.meter is not None:
-            self.meter.feed(chunk)
+            for part in parts:
+                self.meter.feed(part)
 
     async def close(self, end_reason: str, status: int, error: str = "", *, durable: bool = True) -> None:
         """End, once; what comes after does not count. With ``durable`` returns when it is on disk.

@@ -37,9 +37,9 @@ class Relay:
         stream = Stream(plan, layouts)
         record, client, spool = self._record, self._client, self._spool
 
-        def feed(chunk: bytes) -> None:
-            record.write(chunk)
-            if data := stream.feed(chunk):
+        def feed(parts: list[bytes]) -> None:
+            record.write(parts)
+            if data := stream.feed_all(parts):
                 if client.has_begun:
                     client.write(data)
                 else:
@@ -75,9 +75,9 @@ class Relay:
         """
         parts: list[bytes] = []
 
-        def feed(chunk: bytes) -> None:
-            self._record.write(chunk)
-            parts.append(chunk)
+        def feed(more: list[bytes]) -> None:
+            self._record.write(more)
+            parts.extend(more)
             if self._client.is_full or self._spool.is_full:
                 self._heed()
 

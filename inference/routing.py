@@ -20,7 +20,7 @@ class UnknownModelError(LookupError):
     """No route of this name, or none that this key may call."""
 
 
-class FullError(RuntimeError):
+class FullError(Exception):
     """Every target of a route has as many calls in flight as it may."""
 
 

@@ -40,8 +40,8 @@ def packed(raws: Sequence[RawExchange], packer: Packer) -> Packed:
     made: Packed = []
     for start in range(0, len(raws), _TOGETHER):
         some = raws[start : start + _TOGETHER]
-        opened = packer.pack([lay_out(raw.opened, raw.request) for raw in some])
-        closed = packer.pack([lay_out(raw.closed, raw.response) for raw in some])
+        opened = packer.pack([lay_out(raw.opened, [raw.request]) for raw in some])
+        closed = packer.pack([lay_out(raw.closed, [raw.response]) for raw in some])
         made += zip([UUID(raw.exchange_id).bytes for raw in some], opened, closed, strict=True)
     return made
 

@@ -1,7 +1,8 @@
 """One connection to an engine, and the answer that comes on it.
 
-A response is read whole, or pumped: each piece goes to a function as it comes from the socket, without a task
-in between. Leaving a response early closes its connection, which is how an engine learns to stop.
+A response is read whole, or pumped: its pieces go to a function as they come from the socket, uncopied and
+without a task in between. Leaving a response early closes its connection, which is how an engine learns to
+stop.
 """
 
 import asyncio
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from inference.http1.pool import Pool
 
 Header = tuple[bytes, bytes]
-Sink = Callable[[bytes], None]
+Sink = Callable[[list[bytes]], None]
+"""Takes pieces of a body, as they came with one read from the socket."""
 _HEAD_BYTES = 256 << 10
 _NEVER = float("inf")
 
@@ -75,19 +77,19 @@ class Response:
     async def read(self) -> bytes:
         """The whole body. Raises BrokenOffError, SilentError."""
         parts: list[bytes] = []
-        await self.pump(parts.append)
+        await self.pump(parts.extend)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def pump(self, sink: Sink) -> None:
-        """Give each piece of the body to ``sink`` as it comes; return at its end.
+        """Give the pieces of the body to ``sink`` as they come; return at its end.
 
         Raises BrokenOffError, SilentError, and what ``sink`` raises.
         """
         self._sink = sink
         parts, self._parts = self._parts, []
         try:
-            for part in parts:
-                sink(part)
+            if parts:
+                sink(parts)
             while not self._ended:
                 self._waiter = asyncio.get_running_loop().create_future()
                 await self._waiter
@@ -116,13 +118,13 @@ class Response:
             self._channel.abort()
             self._channel = None
 
-    def feed(self, data: bytes) -> None:
-        """From the channel: a piece."""
+    def feed(self, parts: list[bytes]) -> None:
+        """From the channel: pieces."""
         if self._sink is None:
-            self._parts.append(data)
+            self._parts += parts
         elif not self._ended:
             try:
-                self._sink(data)
+                self._sink(parts)
             except Exception as error:
                 self.end(error)
 
@@ -284,9 +286,8 @@ class Channel:
 
     def _give(self) -> None:
         assert self._response is not None
-        data = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._body = []
-        self._response.feed(data)
+        parts, self._body = self._body, []
+        self._response.feed(parts)
 
     def _finish(self) -> None:
         """The answer has ended well: the connection may serve another."""

@@ -151,16 +151,16 @@ class Packer:
         return [made[at].tobytes() for at in range(len(made))]
 
 
-def lay_out(header: dict[str, Any] | None, body: bytes) -> bytes:
-    """A payload's bytes before compression: a header (open and close frames) and bytes, together."""
+def lay_out(header: dict[str, Any] | None, body: Sequence[bytes]) -> bytes:
+    """A payload's bytes before compression: a header (open and close frames) and bytes, given in pieces."""
     if header is None:
-        return body
+        return b"".join(body)
     try:
         text = orjson.dumps(header)
     except TypeError:
         # JSON may hold what UTF-8 can't: half of a surrogate pair. It becomes a question mark.
         text = json.dumps(header, ensure_ascii=False, default=str).encode("utf-8", "replace")
-    return b"".join((_CHECK.pack(len(text)), text, body))
+    return b"".join((_CHECK.pack(len(text)), text, *body))
 
 
 _OWN = threading.local()

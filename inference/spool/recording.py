@@ -26,7 +26,7 @@ class Taker(Protocol):
 class Entry:
     """One frame to be, and who waits for it. Written out: what a dataclass is given is not compiled."""
 
-    __slots__ = ("body", "header", "kind", "on_loss", "recording", "sequence", "waiter")
+    __slots__ = ("body", "header", "kind", "on_loss", "recording", "sequence", "size", "waiter")
 
     def __init__(
         self,
@@ -34,21 +34,20 @@ class Entry:
         kind: Kind,
         sequence: int,
         header: dict[str, Any] | None,
-        body: bytes,
+        body: list[bytes],
         *,
+        length: int,
         waiter: asyncio.Future[None] | None,
         on_loss: Callable[[], None] | None,
     ) -> None:
         self.recording, self.kind, self.sequence = recording, kind, sequence
         self.header, self.body = header, body
+        """The body in pieces: they are copied once, where they are compressed."""
+        self.size = length + 512
         self.waiter = waiter
         """Set when somebody waits until this and all before it is durable."""
         self.on_loss = on_loss
         """Called in the spool's thread when the exchange is lost although nobody waits to be told."""
-
-    @property
-    def size(self) -> int:
-        return len(self.body) + 512
 
 
 class Recording:
@@ -73,14 +72,19 @@ class Recording:
         """Begin. Raises SpoolFailedError when the spool is not taking anything."""
         if self._spool.error:
             raise SpoolFailedError(self._spool.error)
-        self._append(Kind.OPEN, header, request, None)
+        self._append(Kind.OPEN, header, [request], len(request))
 
     def write(self, data: bytes) -> None:
         """Add bytes of the answer. Whoever writes much waits for ``Spool.room`` while the spool is full."""
-        self._buffer.append(data)
-        self._buffered += len(data)
+        self.write_all([data])
+
+    def write_all(self, parts: list[bytes]) -> None:
+        """The same in pieces, as they came together."""
+        for part in parts:
+            self._buffered += len(part)
+        self._buffer += parts
         if self._buffered >= PART_BYTES:
-            self._append(Kind.PART, None, self._take(), None)
+            self._end(Kind.PART, None)
 
     async def close(
         self,
@@ -97,7 +101,7 @@ class Recording:
             self.end(header, on_loss)
             return
         waiter = asyncio.get_running_loop().create_future()
-        self._append(Kind.CLOSE, header, self._take(), waiter)
+        self._end(Kind.CLOSE, header, waiter)
         try:
             await waiter
         finally:
@@ -105,20 +109,31 @@ class Recording:
 
     def end(self, header: dict[str, Any], on_loss: Callable[[], None] | None = None) -> None:
         """End for who waits for nothing: as ``close`` that is not durable, outside a coroutine."""
-        self._append(Kind.CLOSE, header, self._take(), None, on_loss)
+        self._end(Kind.CLOSE, header, None, on_loss)
 
-    def _take(self) -> bytes:
-        data = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
+    def _end(
+        self,
+        kind: Kind,
+        header: dict[str, Any] | None,
+        waiter: asyncio.Future[None] | None = None,
+        on_loss: Callable[[], None] | None = None,
+    ) -> None:
+        """A frame with what was added since the last one."""
+        body, length = self._buffer, self._buffered
         self._buffer, self._buffered = [], 0
-        return data
+        self._append(kind, header, body, length, waiter=waiter, on_loss=on_loss)
 
     def _append(
         self,
         kind: Kind,
         header: dict[str, Any] | None,
-        body: bytes,
-        waiter: asyncio.Future[None] | None,
+        body: list[bytes],
+        length: int,
+        *,
+        waiter: asyncio.Future[None] | None = None,
         on_loss: Callable[[], None] | None = None,
     ) -> None:
         sequence, self._sequence = self._sequence, self._sequence + 1
-        self._spool.append(Entry(self, kind, sequence, header, body, waiter=waiter, on_loss=on_loss))
+        self._spool.append(
+            Entry(self, kind, sequence, header, body, length=length, waiter=waiter, on_loss=on_loss)
+        )

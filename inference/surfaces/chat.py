@@ -5,7 +5,7 @@ import msgspec
 from inference import listing
 from inference.answer import Answer, Building
 from inference.ranking import logarithms
-from inference.surfaces import choices
+from inference.surfaces import choices, laying
 from inference.surfaces.surface import Added, Form, Hidden, Message, Surface
 
 
@@ -26,7 +26,7 @@ class Logprobs(msgspec.Struct, gc=False):
     content: list[_Position] | None = None
 
 
-_FORM = Form(choices.form(Logprobs))
+_FORM = Form(laying.form(Logprobs))
 
 
 def add(body: Message, top_k: int, most: int) -> Added | None:
@@ -61,7 +61,7 @@ def asked(body: Message) -> list[Message]:
 
 def read(messages: list[Message], top_k: int) -> Answer:
     """The choices, and each one's tokens."""
-    return choices.read(messages, top_k, _take, _said)
+    return laying.read(messages, top_k, _take, _said)
 
 
 def read_at_once(response: bytes, top_k: int) -> Answer | None:
@@ -70,7 +70,7 @@ def read_at_once(response: bytes, top_k: int) -> Answer | None:
     if found is None:
         return None
     messages = _FORM.decode_list(found.left, found.count) if found.streamed else _FORM.decode([found.left])
-    return None if messages is None else choices.read(messages, top_k, _take, _said, found.columns)
+    return None if messages is None else laying.read(messages, top_k, _take, _said, found.columns)
 
 
 def _said(choice: Message) -> Message:
@@ -78,7 +78,7 @@ def _said(choice: Message) -> Message:
 
 
 def _take(built: Building, choice: Message) -> None:
-    found = choices.logprobs(choice, Logprobs)
+    found = laying.logprobs(choice, Logprobs)
     if found is None or not found.content:
         return
     wire, content = built.wire, found.content

@@ -5,7 +5,7 @@ import orjson
 
 from inference.answer import Answer, Building
 from inference.ranking import logarithms
-from inference.surfaces import choices
+from inference.surfaces import choices, laying
 from inference.surfaces.surface import Added, Form, Hidden, Message, Surface
 
 
@@ -62,11 +62,11 @@ def asked(body: Message) -> list[Message]:
 
 def read(messages: list[Message], top_k: int) -> Answer:
     """The choices, and each one's tokens."""
-    return choices.read(messages, top_k, _take, lambda one: {"content": one.get("text")})
+    return laying.read(messages, top_k, _take, lambda one: {"content": one.get("text")})
 
 
 def _take(built: Building, choice: Message) -> None:
-    found = choices.logprobs(choice, Logprobs)
+    found = laying.logprobs(choice, Logprobs)
     if found is None or not found.tokens:
         return
     count = len(found.tokens)
@@ -87,7 +87,7 @@ COMPLETIONS = Surface(
     path="/v1/completions",
     asked=asked,
     read=read,
-    form=Form(choices.form(Logprobs)),
+    form=Form(laying.form(Logprobs)),
     add=add,
     choices=count,
     finishes=choices.finishes,

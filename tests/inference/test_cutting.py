@@ -383,6 +383,23 @@ def test_what_waits_or_is_no_plain_line_is_never_overtaken(before: bytes, inside
     assert (got, apart.broken) == (joined.feed(b"".join(chunks)), joined.broken)
 
 
+@pytest.mark.parametrize("capture", ["wire", "off"])
+@pytest.mark.parametrize("size", [0, 1, 97, 5000])
+@pytest.mark.parametrize("name", STREAMED)
+def test_what_comes_together_in_pieces_is_as_much_as_in_one(name: str, size: int, capture: str) -> None:
+    """Pieces are an event each, as engines send them (0), or cut anywhere."""
+    pair = PAIRS[name]
+    body = pair.captured.body
+    made = plan(
+        SURFACES[pair.path], pair.request, served="smollm2-135m", public="desk", capture=capture, top_k=5
+    )
+    parts = [body[at : at + size] for at in range(0, len(body), size)] if size else Splitter().feed(body)
+    together, joined = Stream(made), Stream(made)
+    seen = together.feed_all(parts) + together.finish() + together.held()
+    assert values(seen) == values(joined.feed(body) + joined.finish() + joined.held())
+    assert (together.ended, together.broken, together.error) == (joined.ended, joined.broken, joined.error)
+
+
 def test_after_the_end_tokens_are_held_too() -> None:
     pair = PAIRS["chat_streamed"]
     made = plan(CHAT, {**pair.request, "model": "desk"}, served="m", public="desk", capture="wire", top_k=5)

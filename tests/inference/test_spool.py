@@ -434,8 +434,8 @@ async def test_what_cannot_be_encoded_costs_itself_alone(
     half.open({"route": "a lone surrogate \ud800"}, b"{}")
     await half.close({"end_reason": "bad_request"})
 
-    def laid_out(header: dict[str, Any] | None, body: bytes) -> bytes:
-        if body == b"poison":
+    def laid_out(header: dict[str, Any] | None, body: list[bytes]) -> bytes:
+        if body == [b"poison"]:
             raise RuntimeError("no such thing")
         return frames.lay_out(header, body)
 

@@ -224,9 +224,9 @@ async def test_a_reader_that_waits_makes_the_engine_wait(pool: Pool) -> None:
         response = await pool.ask(origin, REQUEST)
         got = 0
 
-        def take(data: bytes) -> None:
+        def take(parts: list[bytes]) -> None:
             nonlocal got
-            got += len(data)
+            got += sum(map(len, parts))
             if got > 1_000_000 and not waited.is_set():
                 waited.set()
                 response.pause()
@@ -242,7 +242,7 @@ async def test_a_reader_that_waits_makes_the_engine_wait(pool: Pool) -> None:
 
 
 async def test_a_sink_that_fails_ends_the_answer(pool: Pool) -> None:
-    def take(data: bytes) -> None:
+    def take(parts: list[bytes]) -> None:
         raise ValueError("no")
 
     async with engine(saying(CHUNKED, b"3\r\none\r\n", b"3\r\ntwo\r\n")) as origin:
