@@ -198,10 +198,10 @@ def test_a_real_event_is_taken_by_both() -> None:
     data = event()
     tail = data[data.rindex(b"]},") : data.rindex(b"7]")]
     begin = data.index(b'"index":') + len(b'"index":')
-    made = Cut(data[:begin], data[:begin], tail, b"-")
+    made = Cut(data[:begin], data[:begin], tail, b"~")
     found: list[bytes] = []
     assert made.take(data * 3, 0, found) == 3 * len(data)
-    assert b"".join(found).count(b"-") == 3
+    assert b"".join(found).count(b"~") == 3
     expected: list[bytes] = []
     with in_python():
         assert made.take(data * 3, 0, expected) == 3 * len(data)
