@@ -33,21 +33,25 @@ def shared_out(cores: set[int]) -> tuple[list[int], set[int]]:
 
 
 def rates(start: Start, cores: set[int], seconds: float, rounds: int, folder: Path) -> dict[str, Figure]:
-    """Answers a second of each number of proxies, and beside one's in the same turn; medians of the turns."""
+    """Answers a second of each number of proxies, beside one's in the same turn, and what an answer costs in
+    CPU; medians of the turns.
+    """
     on, rest = shared_out(cores)
-    found: dict[int, list[float]] = {1 << power: [] for power in range(len(on).bit_length())}
+    found: dict[int, list[tuple[float, float]]] = {1 << power: [] for power in range(len(on).bit_length())}
     for _ in range(rounds):
         for count, told in found.items():
             told.append(_rate(start, on[:count], rest, seconds, folder))
     figures: dict[str, Figure] = {}
     for count, told in found.items():
-        beside = [rate / one for rate, one in zip(told, found[1], strict=True)]
-        figures[f"json_per_second_of_{count}"] = rounded(statistics.median(told))
+        beside = [rate / one for (rate, _), (one, _) in zip(told, found[1], strict=True)]
+        figures[f"json_per_second_of_{count}"] = rounded(statistics.median(rate for rate, _ in told))
+        figures[f"json_cpu_us_of_{count}"] = rounded(statistics.median(cost for _, cost in told))
         figures[f"rate_of_{count}_vs_1"] = rounded(statistics.median(beside))
     return figures
 
 
-def _rate(start: Start, on: list[int], rest: set[int], seconds: float, folder: Path) -> float:
+def _rate(start: Start, on: list[int], rest: set[int], seconds: float, folder: Path) -> tuple[float, float]:
+    """Answers a second of them all, and CPU an answer in microseconds."""
     port = free_port()
     with ExitStack() as stack:
         proxies = [stack.enter_context(start({core}, port)) for core in on]
@@ -56,7 +60,10 @@ def _rate(start: Start, on: list[int], rest: set[int], seconds: float, folder: P
         request = proxies[0].request("json")
         connections = load.CONNECTIONS * len(on)
         load.rate(request, _WARM_SECONDS, folder, rest, connections)
-        return load.rate(request, seconds, folder, rest, connections)
+        before = sum(one.process.cpu_seconds() for one in proxies)
+        rate = load.rate(request, seconds, folder, rest, connections)
+        used = sum(one.process.cpu_seconds() for one in proxies) - before
+        return rate, used / (rate * seconds) * 1e6
 
 
 def costs(start: Start, cores: set[int], seconds: float) -> dict[str, Figure]:
