@@ -56,7 +56,7 @@ BATCH = 1000
 STATUS = "status.json"
 _RESERVE = "reserve"
 _RESERVE_BYTES = 1 << 20
-_BATCH_BYTES = 16 << 20
+_BATCH_BYTES = 32 << 20
 _LONGEST_WAIT = 5.0
 
 
