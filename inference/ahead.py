@@ -52,8 +52,10 @@ class Preparing:
 
     @property
     def most(self) -> int:
-        """How many batches there may be at a time: those being prepared, as many being sent, and one."""
-        return 1 + 2 * max(1, self._processes)
+        """How many batches there may be at a time: with processes, for each one that is prepared and one that
+        is sent, and one more; without, one of either.
+        """
+        return 1 + 2 * self._processes if self._processes else 2
 
     def begin(self, batch: Sequence[Ended], types: Types | None) -> Ahead:
         """Start with a batch. With the tables' types it is made ready to be sent, where it can be."""

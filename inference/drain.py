@@ -56,7 +56,10 @@ BATCH = 1000
 STATUS = "status.json"
 _RESERVE = "reserve"
 _RESERVE_BYTES = 1 << 20
-_BATCH_BYTES = 32 << 20
+_BATCH_BYTES = 16 << 20
+"""Of a batch, before compression. With processes twice that: who has cores for them has memory, too, and
+what a batch costs beside its records is shared by more of them.
+"""
 _LONGEST_WAIT = 5.0
 
 
@@ -115,7 +118,7 @@ class Drain:
         self._more = False
         """Whether the batch that was stored last was full, so that the next one need not gather."""
         self._connect = connect
-        self._batch = batch
+        self._batch, self._batch_bytes = batch, _BATCH_BYTES * (2 if processes else 1)
         self._export = export
         self._newest = ""
         self._rate = report.Rate()
@@ -202,7 +205,7 @@ class Drain:
             self._reader.commit(batch.end)
             self._more = batch.full
         self._reader.retire()
-        if not self._recorded and not any(batch.name for batch in self._batches):
+        if self._recorded is not None and not self._recorded and not any(one.name for one in self._batches):
             self._record.clear()
         self._reserve()
         self._say(stored=stored)
@@ -230,10 +233,10 @@ class Drain:
             self._recorded = deque(self._load_record())
         while self._recorded:
             name, until = self._recorded.popleft()
-            found, full = self._reader.take(self._batch, until, _BATCH_BYTES)
+            found, full = self._reader.take(self._batch, until, self._batch_bytes)
             if found:  # else it was committed just before its drain died
                 return name, until, found, full
-        return "", None, *self._reader.take(self._batch, None, _BATCH_BYTES)
+        return "", None, *self._reader.take(self._batch, None, self._batch_bytes)
 
     def _load_record(self) -> list[tuple[str, Position]]:
         try:

@@ -79,6 +79,21 @@ def test_killed_again_and_again_with_several_on_their_way(store: Store, tmp_path
     assert several
 
 
+def test_told_to_stop_before_it_has_read_anything_it_forgets_no_batch(store: Store, tmp_path: Path) -> None:
+    spooled.spool(tmp_path, spooled.raws(range(9)))
+    death = ("inference.clickhouse", "Store", "send", "after", "2")
+    subprocess.run([sys.executable, "-c", SUICIDE, *death, "--spool", str(tmp_path)], timeout=60, check=False)
+    recorded = Record(tmp_path).load()
+    drain = Drain(tmp_path)
+    drain.stop()
+    assert drain.step() == 0
+    drain.close()
+    assert recorded
+    assert Record(tmp_path).load() == recorded
+    drain_all(tmp_path)
+    assert set(counts(store).values()) == {(9, 9)}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("reached", [False, True])
 def test_one_that_fails_among_others_is_stored_once(
