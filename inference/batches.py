@@ -40,8 +40,8 @@ class Batch:
     """Whether all of it could be read back."""
 
 
-class Record:
-    """The file. Times of a batch's life that it must outlive are its caller's to know."""
+class BatchRecord:
+    """The file. When it is written and when it is cleared is its caller's matter."""
 
     def __init__(self, spool: Path) -> None:
         self.path = spool / RECORD

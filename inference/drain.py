@@ -37,7 +37,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from inference import clickhouse, late, report, storing
 from inference.ahead import Made, Preparing, tune
 from inference.aside import Aside
-from inference.batches import RECORD, Batch, Record
+from inference.batches import RECORD, Batch, BatchRecord
 from inference.clickhouse import RejectedError, Store, Unavailable
 from inference.cuts import Types
 from inference.erased import Erased
@@ -45,8 +45,7 @@ from inference.exchange import Exchange
 from inference.otlp import SpanBatch
 from inference.preparing import Prepared, Ready
 from inference.quarantine import Quarantine
-from inference.rows import TABLES, rows, span_of
-from inference.rows import Record as Stored
+from inference.rows import TABLES, Record, rows, span_of
 from inference.spans import Export
 from inference.spool import Damage, KeyMissingError, Keys, Position, SpoolBusyError, SpoolReader
 from inference.spool.reader import Ended, damaged, decode
@@ -112,7 +111,7 @@ class Drain:
         self._preparing = Preparing(spool, processes, exports=export is not None)
         self._senders = ThreadPoolExecutor(max(1, processes), "sending")
         self._batches: deque[Batch] = deque()
-        self._record = Record(spool)
+        self._record = BatchRecord(spool)
         self._recorded: deque[tuple[str, Position]] | None = None
         """What an earlier drain recorded and this one has not read; None: not looked up."""
         self._more = False
@@ -357,7 +356,7 @@ class Drain:
             log.warning("the trace store refuses a batch's blocks, sending its rows: %s", error)
         return False
 
-    def _stored(self, newest: str, asked: Sequence[Stored]) -> None:
+    def _stored(self, newest: str, asked: Sequence[Record]) -> None:
         self._newest = newest or self._newest
         if self._export is not None:
             spans = (span_of(record) for record in asked if isinstance(record, Exchange))
@@ -431,7 +430,7 @@ class Drain:
             beside.rename(self._spool / STATUS)
 
 
-def _prepared(record: Stored) -> Prepared:
+def _prepared(record: Record) -> Prepared:
     return Prepared(rows([record])[0], record)
 
 

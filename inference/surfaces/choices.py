@@ -9,7 +9,7 @@ from inference.surfaces.surface import Hidden, Message
 
 # A quote inside a JSON string is escaped, so this finds keys alone.
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
-_IDS = ("token_ids", "prompt_token_ids")
+IDS = ("token_ids", "prompt_token_ids")
 
 
 def finishes(_: bytes, data: bytes) -> int:
@@ -43,6 +43,6 @@ def clean(hidden: Hidden, message: Message) -> None:
         if hidden.logprobs and choice.get("logprobs") is not None:
             choice["logprobs"] = None
         if hidden.ids:
-            for name in _IDS:
+            for name in IDS:
                 if choice.get(name) is not None:
                     choice[name] = None

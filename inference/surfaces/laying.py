@@ -8,16 +8,16 @@ import msgspec
 
 from inference.answer import Answer, Building
 from inference.listing import Columns
+from inference.surfaces.choices import IDS
 from inference.surfaces.surface import Message
 
-_IDS = ("token_ids", "prompt_token_ids")
 _L = TypeVar("_L")
 
 
 def form(logprobs: type[Any]) -> Any:
     """What is read of an answer whose choices have such logprobs."""
     ids, anything = list[int] | None, ("index", "text", "message", "delta", "finish_reason")
-    choice = _fields(logprobs=logprobs | None, **dict.fromkeys(_IDS, ids), **dict.fromkeys(anything, Any))
+    choice = _fields(logprobs=logprobs | None, **dict.fromkeys(IDS, ids), **dict.fromkeys(anything, Any))
     choices = list[choice] | None  # type: ignore[valid-type]
     return _fields(choices=choices, usage=Any, error=Any, prompt_token_ids=ids)
 

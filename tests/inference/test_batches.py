@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from inference import storing
-from inference.batches import RECORD, Record
+from inference.batches import RECORD, BatchRecord
 from inference.clickhouse import Store, Unavailable
 from inference.drain import Drain, read_status
 from inference.spool import Position
@@ -23,7 +23,7 @@ __all__ = ["store"]  # a fixture
 
 
 def test_the_record_gives_back_what_was_written_and_refuses_what_is_none(tmp_path: Path) -> None:
-    record = Record(tmp_path)
+    record = BatchRecord(tmp_path)
     assert record.load() == []
     for broken in (b"\0", b"{}", b'{"batches": 3}', b'{"batches": [{"batch": "b"}]}', b"[]"):
         (tmp_path / RECORD).write_bytes(broken)
@@ -73,7 +73,7 @@ def test_killed_again_and_again_with_several_on_their_way(store: Store, tmp_path
         time.sleep(chance.random() / 3)
         process.kill()
         process.wait()
-        several += len(Record(tmp_path).load()) > 1
+        several += len(BatchRecord(tmp_path).load()) > 1
     drain_all(tmp_path)
     assert set(counts(store).values()) == {(1500, 1500)}
     assert several
@@ -83,13 +83,13 @@ def test_told_to_stop_before_it_has_read_anything_it_forgets_no_batch(store: Sto
     spooled.spool(tmp_path, spooled.raws(range(9)))
     death = ("inference.clickhouse", "Store", "send", "after", "2")
     subprocess.run([sys.executable, "-c", SUICIDE, *death, "--spool", str(tmp_path)], timeout=60, check=False)
-    recorded = Record(tmp_path).load()
+    recorded = BatchRecord(tmp_path).load()
     drain = Drain(tmp_path)
     drain.stop()
     assert drain.step() == 0
     drain.close()
     assert recorded
-    assert Record(tmp_path).load() == recorded
+    assert BatchRecord(tmp_path).load() == recorded
     drain_all(tmp_path)
     assert set(counts(store).values()) == {(9, 9)}
 
@@ -158,7 +158,7 @@ def test_several_are_on_their_way_and_end_in_order(
     drain = Drain(tmp_path, batch=10, processes=2)
     assert drain.step() == 10
     assert first.is_set()
-    assert [name for name, _ in Record(tmp_path).load()][:2] == begun[:2]
+    assert [name for name, _ in BatchRecord(tmp_path).load()][:2] == begun[:2]
     assert [drain.step() for _ in range(4)] == [10, 10, 10, 0]
     drain.close()
     assert set(counts(store).values()) == {(40, 40)}
